@@ -1,0 +1,1 @@
+"""khulasa.cli: the command line. Parses, calls, prints."""

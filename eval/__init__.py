@@ -1,0 +1,1 @@
+"""khulasa.eval: metrics, significance and reports. Knows strings and numbers only."""

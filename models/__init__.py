@@ -1,0 +1,1 @@
+"""khulasa.models: checkpoints, engines, devices, the translator and the summarizer."""

@@ -1,0 +1,1 @@
+"""khulasa.pipeline: documents, stages and the pipeline that streams them."""
