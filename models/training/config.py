@@ -1,0 +1,161 @@
+"""What a training run is made of, read from YAML. Unknown keys are errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Section):
+    """One file of training material.
+
+    `weight` is how often the source is seen in each pass over the mix: 4 means four times, 0.2
+    means a different fifth of it each pass. `target` is what a summarizer learns to write: the
+    sentences of the text that come nearest its summary (`oracle`), or the summary itself.
+    """
+
+    path: str
+    format: Literal["tsv", "jsonl", "articles"] = "tsv"
+    weight: float = Field(1.0, gt=0)
+    source_column: str = "ar"
+    target_column: str = "en"
+    target: Literal["oracle", "summary"] = "oracle"
+
+
+class FilterConfig(_Section):
+    """Pairs outside these bounds are left out, and counted by reason."""
+
+    max_characters: int = Field(600, gt=0)
+    max_length_ratio: float = Field(3.0, gt=1)
+    min_script_share: float = Field(0.5, ge=0, le=1)
+    numbers_agree: bool = True
+    duplicates: bool = True
+
+
+class VocabularyConfig(_Section):
+    """A joint SentencePiece unigram model with byte fallback and split digits.
+
+    `reuse` takes the vocabulary of an existing MarianMT checkpoint instead.
+    """
+
+    size: int = Field(8000, ge=300)
+    sample_lines: int = Field(400_000, gt=0)
+    character_coverage: float = Field(0.9995, gt=0, le=1)
+    reuse: str | None = None
+
+
+class ModelConfig(_Section):
+    """The shape of a MarianMT; or the checkpoint to go on from (`start_from`), which sets it."""
+
+    start_from: str | None = None
+    d_model: int = 256
+    feed_forward: int = 1024
+    heads: int = 4
+    encoder_layers: int = 4
+    decoder_layers: int = 2
+    dropout: float = Field(0.1, ge=0, lt=1)
+    max_positions: int = 512
+    embedding_start: Literal["random", "alignment"] = "random"
+
+
+class AlignmentConfig(_Section):
+    """Guided attention: by IBM model 1 for a translator, by what is copied for a summarizer.
+
+    `weight` 0 switches it off; it falls to `final_weight` over `decay_updates`.
+    """
+
+    pairs: int = Field(100_000, gt=0)
+    iterations: int = Field(5, gt=0)
+    weight: float = Field(0.0, ge=0)
+    final_weight: float = Field(0.0, ge=0)
+    decay_updates: int = Field(3000, gt=0)
+
+
+class OptimizationConfig(_Section):
+    """AdamW under a warm-up, a plateau and a linear cool-down to zero.
+
+    Batch sizes are in tokens of the longer side, padding counted; they grow from `batch_tokens`
+    to `max_batch_tokens` by `batch_growth` tokens an update.
+    """
+
+    total_updates: int = Field(10_000, gt=0)
+    warmup_updates: int = Field(800, ge=0)
+    cooldown_updates: int = Field(2_000, ge=0)
+    learning_rate: float = Field(6e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    batch_tokens: int = Field(1200, gt=0)
+    max_batch_tokens: int = Field(3000, gt=0)
+    batch_growth: float = Field(0.3, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class ValidationConfig(SourceConfig):
+    """A development set decoded greedily while training runs."""
+
+    format: Literal["tsv", "jsonl", "articles"] = "articles"
+    examples: int = Field(200, gt=0)
+    every: int = Field(1000, gt=0)
+
+
+class CheckpointConfig(_Section):
+    """How often the state is saved, and how many sets of weights are kept to average."""
+
+    every: int = Field(500, gt=0)
+    keep: int = Field(8, gt=0)
+    average: int = Field(4, gt=0)
+
+
+class TrainingConfig(_Section):
+    """A whole run. `task` decides how examples are made from the sources."""
+
+    task: Literal["translator", "summarizer"] = "translator"
+    seed: int = 1
+    threads: int | None = None
+    sources: dict[str, SourceConfig]
+    filters: FilterConfig = FilterConfig()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    model: ModelConfig = ModelConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
+    validation: ValidationConfig | None = None
+    checkpoints: CheckpointConfig = CheckpointConfig()
+
+
+def load_training_config(path: Path, settings: tuple[str, ...] = ()) -> TrainingConfig:
+    """Read a training configuration.
+
+    `settings` are `section.key=value` overrides, values in YAML. Relative paths in the file are
+    relative to the working directory. Raises ConfigError for a file or a key that is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    for setting in settings:
+        keys, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: write section.key=value")
+        *sections, last = keys.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = yaml.safe_load(value)
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigError(f"{path}: {problems}") from error

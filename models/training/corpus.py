@@ -1,0 +1,177 @@
+"""Training material: read, filtered and counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import InputError
+from ..normalization import normalize
+from .config import FilterConfig, SourceConfig
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]
+
+_ARABIC = re.compile(r"[\u0621-\u063A\u0641-\u064A]")
+_LATIN = re.compile(r"[A-Za-z]")
+_LETTER = re.compile(r"[^\W\d_]")
+_NUMBER = re.compile(r"\d+")
+_WORD = re.compile(r"\w+")
+
+
+@dataclass
+class Corpus:
+    """The pairs of one source, and how many were left out for which reason."""
+
+    name: str
+    weight: float
+    pairs: list[Pair]
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a UTF-8 text file, gzipped or not, one record a line."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+    return path.open(encoding="utf-8", newline="\n")
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read JSON objects, one a line. Raises InputError with the line's number."""
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}, line {number}: not JSON: {error}") from error
+
+
+def article_sentences(article: dict[str, Any]) -> Iterator[Pair]:
+    """Every aligned sentence of a bilingual article, then its titles and its summaries."""
+    for paragraph in article["paragraphs"]:
+        for sentence in paragraph:
+            yield sentence["ar"], sentence["en"]
+    for part in ("title", "summary"):
+        if article.get(part):
+            yield article[part]["ar"], article[part]["en"]
+
+
+def article_summaries(article: dict[str, Any], target: str) -> Iterator[Pair]:
+    """The text of a bilingual article and what to make of it, in each language."""
+    for language in ("ar", "en"):
+        sentences = [s[language] for paragraph in article["paragraphs"] for s in paragraph]
+        summary = article["summary"][language]
+        if target == "oracle":
+            summary = " ".join(sentences[i] for i in oracle(sentences, summary))
+        yield " ".join(sentences), summary
+
+
+def oracle(sentences: Sequence[str], summary: str, most: int = 3) -> list[int]:
+    """The sentences that together share most with the summary, chosen greedily, in text order.
+
+    What is maximized is the F-measure of single words plus that of word pairs (Nallapati et al.
+    2017 choose by ROUGE likewise). It stops when no sentence adds anything, or at `most`.
+    """
+
+    def grams(text: str) -> tuple[Counter[Any], Counter[Any]]:
+        words = _WORD.findall(text.casefold())
+        return Counter(words), Counter(pairwise(words))
+
+    def f_measure(chosen: Counter[Any], wanted: Counter[Any]) -> float:
+        return 2 * (chosen & wanted).total() / max(1, chosen.total() + wanted.total())
+
+    wanted = grams(summary)
+    pool = [grams(sentence) for sentence in sentences]
+    chosen: list[int] = []
+    best = 0.0
+    while len(chosen) < most:
+        scored = [
+            (
+                sum(
+                    f_measure(sum((pool[k][n] for k in (*chosen, i)), Counter()), wanted[n])
+                    for n in (0, 1)
+                ),
+                -i,
+            )
+            for i in range(len(sentences))
+            if i not in chosen
+        ]
+        score, negative = max(scored, default=(0.0, 0))
+        if score <= best:
+            break
+        best = score
+        chosen.append(-negative)
+    return sorted(chosen)
+
+
+def read_pairs(source: SourceConfig, task: str) -> Iterator[Pair]:
+    """Read the raw pairs of a source. Raises InputError where a line has no second column."""
+    path = Path(source.path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the training configuration names it as a source")
+    if source.format == "articles":
+        for article in read_records(path):
+            if task == "summarizer":
+                yield from article_summaries(article, source.target)
+            else:
+                yield from article_sentences(article)
+    elif source.format == "jsonl":
+        for record in read_records(path):
+            yield record[source.source_column], record[source.target_column]
+    else:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                columns = line.rstrip("\n").split("\t")
+                if len(columns) < 2:
+                    raise InputError(f"{path}, line {number}: expected source, tab, target")
+                yield columns[0], columns[1]
+
+
+def rejection(source: str, target: str, filters: FilterConfig) -> str | None:
+    """Why a normalized pair is not fit to train on, or None where it is."""
+    if not source or not target:
+        return "empty"
+    if max(len(source), len(target)) > filters.max_characters:
+        return "too long"
+    shorter, longer = sorted((len(source) + 10, len(target) + 10))
+    if longer > filters.max_length_ratio * shorter:
+        return "length ratio"
+    for text, script in ((source, _ARABIC), (target, _LATIN)):
+        letters = len(_LETTER.findall(text))
+        if not letters or len(script.findall(text)) < filters.min_script_share * letters:
+            return "script"
+    if filters.numbers_agree:
+        # int() folds Arabic-Indic digits; small numbers are often written as words on one side.
+        numbers = [{int(n) for n in _NUMBER.findall(text)} for text in (source, target)]
+        if any(number > 12 for number in numbers[0] ^ numbers[1]):
+            return "numbers"
+    return None
+
+
+def load_corpus(name: str, source: SourceConfig, filters: FilterConfig, task: str) -> Corpus:
+    """Read one source, normalized as the translator normalizes its input, and filtered."""
+    corpus = Corpus(name, source.weight, [])
+    seen: set[Pair] = set()
+    for raw in read_pairs(source, task):
+        pair = normalize(raw[0]), normalize(raw[1])
+        reason = rejection(*pair, filters) if task == "translator" else None
+        if reason is None and filters.duplicates and pair in seen:
+            reason = "duplicate"
+        if reason is not None:
+            corpus.rejected[reason] += 1
+            continue
+        seen.add(pair)
+        corpus.pairs.append(pair)
+    log.info("%s: %d pairs, left out %s", name, len(corpus.pairs), dict(corpus.rejected))
+    return corpus

@@ -1,0 +1,118 @@
+"""A MarianMT with starting weights from which it learns instead of collapsing.
+
+A post-norm encoder trained at a high rate on little data can come to give the same vector at
+every position, and cross-attention then has nothing to align. Two remedies: residual branches
+scaled down at the start (after Wang et al. 2022, "DeepNet", simplified), and source embeddings
+that start near those of their translations.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError
+from .alignment import TranslationTable
+from .config import ModelConfig
+
+_ARABIC = re.compile(r"[\u0600-\u06FF]")
+
+
+def build_marian(shape: ModelConfig, vocabulary: int) -> Any:
+    """Build a MarianMTModel: Xavier weights, residual branches scaled, the pad row zero."""
+    import torch
+    from transformers import MarianConfig, MarianMTModel
+
+    pad = vocabulary - 1
+    model = MarianMTModel(
+        MarianConfig(
+            vocab_size=vocabulary,
+            d_model=shape.d_model,
+            encoder_layers=shape.encoder_layers,
+            decoder_layers=shape.decoder_layers,
+            encoder_attention_heads=shape.heads,
+            decoder_attention_heads=shape.heads,
+            encoder_ffn_dim=shape.feed_forward,
+            decoder_ffn_dim=shape.feed_forward,
+            activation_function="relu",
+            dropout=shape.dropout,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            max_position_embeddings=shape.max_positions,
+            scale_embedding=True,
+            share_encoder_decoder_embeddings=True,
+            tie_word_embeddings=True,
+            pad_token_id=pad,
+            eos_token_id=0,
+            decoder_start_token_id=pad,
+            forced_eos_token_id=None,
+        )
+    )
+    residual = (2 * (shape.encoder_layers + shape.decoder_layers)) ** -0.5
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "embed" not in name:
+                scaled = name.endswith(
+                    ("v_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
+                )
+                torch.nn.init.xavier_uniform_(weight, gain=residual if scaled else 1.0)
+        embedding = model.get_input_embeddings().weight
+        embedding.normal_(std=shape.d_model**-0.5)
+        embedding[pad] = 0
+    return model
+
+
+def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
+    """The MarianMT at `shape.start_from`, with the dropout and positions of `shape`.
+
+    Raises CheckpointError where its vocabulary is not that of the run.
+    """
+    import torch
+    from transformers import MarianMTModel
+
+    trained = MarianMTModel.from_pretrained(shape.start_from, dtype=torch.float32)
+    if trained.config.vocab_size != vocabulary:
+        raise CheckpointError(
+            f"{shape.start_from} has a vocabulary of {trained.config.vocab_size}, the run one of "
+            f"{vocabulary}: set vocabulary.reuse to the same checkpoint"
+        )
+    config = copy.deepcopy(trained.config)
+    config.dropout, config.max_position_embeddings = shape.dropout, shape.max_positions
+    model = MarianMTModel(config)
+    # Positions are computed, not learned, so that there may be more of them than before.
+    weights = {k: v for k, v in trained.state_dict().items() if "embed_positions" not in k}
+    model.load_state_dict(weights, strict=False)
+    return model
+
+
+def align_embeddings(
+    model: Any, pieces: list[str], table: TranslationTable, target_counts: np.ndarray
+) -> None:
+    """Start every Arabic piece near its English counterparts' vectors.
+
+    Each becomes the normalized sum of them, weighted by t(english | arabic) and damped by
+    1 / sqrt(count + 100) so that frequent function words do not draw everything to themselves,
+    plus 0.3 of its own random vector.
+    """
+    import torch
+
+    weight = model.get_input_embeddings().weight
+    vectors = weight.detach().numpy().copy()
+    arabic = np.array([bool(_ARABIC.search(piece)) for piece in pieces])
+    source, target = np.divmod(table.key, table.vocabulary)
+    keep = arabic[source] & ~arabic[target]
+    source, target, probability = source[keep], target[keep], table.probability[keep]
+    share = (probability / np.sqrt(target_counts[target] + 100.0)).astype(np.float32)
+    sums = np.zeros_like(vectors)
+    for first in range(0, len(source), 100_000):
+        chunk = slice(first, first + 100_000)
+        np.add.at(sums, source[chunk], share[chunk, None] * vectors[target[chunk]])
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    found = lengths[:, 0] > 0
+    usual = np.linalg.norm(vectors[found], axis=1, keepdims=True)
+    vectors[found] = sums[found] / lengths[found] * usual + 0.3 * vectors[found]
+    with torch.no_grad():
+        weight.copy_(torch.from_numpy(vectors))

@@ -1,0 +1,250 @@
+"""A training run from configuration to checkpoint: `train`, then `export`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError, ConfigError
+from .alignment import TranslationTable, copy_alignment, soft_alignment, train_ibm1
+from .batches import Example
+from .config import TrainingConfig, ValidationConfig
+from .corpus import Corpus, Pair, load_corpus, normalize, read_pairs
+from .vocabulary import TOKENIZER_FILES, copy_vocabulary, train_vocabulary
+
+log = logging.getLogger(__name__)
+
+END_ID = 0
+
+
+def train(
+    config: TrainingConfig,
+    folder: Path,
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Train in `folder`, or go on with what lies there, until the configured last update.
+
+    Raises InputError for material that cannot be read and ConfigError where nothing is left of it.
+    """
+    import torch
+
+    from .trainer import Trainer
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+    corpora = [
+        load_corpus(name, source, config.filters, config.task)
+        for name, source in config.sources.items()
+    ]
+    tokenizer = folder / "tokenizer"
+    if not (tokenizer / "vocab.json").is_file():
+        options = config.vocabulary
+        if options.reuse:
+            copy_vocabulary(Path(options.reuse), tokenizer)
+        else:
+            train_vocabulary(
+                corpora, tokenizer, options.size, options.sample_lines,
+                options.character_coverage, config.seed,
+            )  # fmt: skip
+    pieces = vocabulary_pieces(tokenizer)
+    groups = [encode(corpus.pairs, tokenizer, config.model.max_positions) for corpus in corpora]
+    examples = [example for group in groups for example in group]
+    if not examples:
+        raise ConfigError("no example is left after filtering: see the counts in the log")
+    log.info("%d examples, vocabulary of %d", len(examples), len(pieces))
+
+    torch.manual_seed(config.seed)
+    table, guide = None, None
+    if config.task == "summarizer":
+        guide = copy_alignment
+    elif config.alignment.weight or config.model.embedding_start == "alignment":
+        table = alignment_table(config, groups, len(pieces), folder)
+        guide = partial(soft_alignment, table)
+    trainer = Trainer(
+        config,
+        starting_model(config, pieces, groups, table),
+        examples,
+        [len(group) for group in groups],
+        [corpus.weight for corpus in corpora],
+        folder,
+        guide if config.alignment.weight else None,
+        validator(config.validation, config.task, tokenizer) if config.validation else None,
+        progress,
+    )
+    trainer.run()
+
+
+def vocabulary_pieces(tokenizer: Path) -> list[str]:
+    """The vocabulary in the order of its ids. Raises CheckpointError where pad is not last."""
+    vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
+    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+    if pieces[-1] != "<pad>":
+        raise CheckpointError(f"{tokenizer}: <pad> must be the last entry of vocab.json")
+    return pieces
+
+
+def encode(pairs: Sequence[Pair], tokenizer: Path, longest: int) -> list[Example]:
+    """Token ids of pairs, each side ending in the end token; longer ones are left out."""
+    import sentencepiece
+
+    vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
+    sides = []
+    for name, side in (("source.spm", 0), ("target.spm", 1)):
+        model = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer / name))
+        # The model's own ids may differ from those of vocab.json.
+        to_id = [vocabulary.get(model.id_to_piece(i), 1) for i in range(len(model))]
+        lines = model.encode([pair[side] for pair in pairs])
+        sides.append(
+            [np.array([*(to_id[i] for i in line), END_ID], dtype=np.int32) for line in lines]
+        )
+    return [
+        Example(source, target)
+        for source, target in zip(*sides, strict=True)
+        if len(source) <= longest and len(target) <= longest
+    ]
+
+
+def alignment_table(
+    config: TrainingConfig, groups: Sequence[Sequence[Example]], vocabulary: int, folder: Path
+) -> TranslationTable:
+    """IBM model 1 over a sample that follows the weights; kept in the run's folder."""
+    path = folder / "alignment.npz"
+    if path.is_file():
+        stored = np.load(path)
+        return TranslationTable(vocabulary, stored["key"], stored["probability"])
+    random = np.random.default_rng(config.seed)
+    weights = [source.weight for source in config.sources.values()]
+    sizes = [min(1.0, weight) * len(group) for weight, group in zip(weights, groups, strict=True)]
+    share = min(1.0, config.alignment.pairs / max(1.0, sum(sizes)))
+    sample = [
+        (group[number].source, group[number].target)
+        for size, group in zip(sizes, groups, strict=True)
+        for number in random.permutation(len(group))[: int(size * share)]
+        if len(group[number].source) <= 80 and len(group[number].target) <= 80
+    ]
+    log.info("aligning %d pairs", len(sample))
+    table = train_ibm1(sample, vocabulary, config.alignment.iterations)
+    np.savez(path, key=table.key, probability=table.probability)
+    return table
+
+
+def starting_model(
+    config: TrainingConfig,
+    pieces: list[str],
+    groups: Sequence[Sequence[Example]],
+    table: TranslationTable | None,
+) -> Any:
+    """A fresh MarianMT, or the checkpoint to fine-tune."""
+    from .initialization import align_embeddings, build_marian, continued_model
+
+    shape = config.model
+    if shape.start_from:
+        return continued_model(shape, len(pieces))
+    model = build_marian(shape, len(pieces))
+    if table is not None and shape.embedding_start == "alignment":
+        counts = np.zeros(len(pieces))
+        for group in groups:
+            for example in group:
+                np.add.at(counts, example.target, 1)
+        align_embeddings(model, pieces, table, counts)
+    return model
+
+
+def validator(
+    options: ValidationConfig, task: str, tokenizer: Path
+) -> Callable[[Any], dict[str, float]]:
+    """A function that decodes the development set greedily and gives chrF and BLEU."""
+    pairs = [(normalize(source), target) for source, target in read_pairs(options, task)]
+    # Every nth pair, so that the sample does not come from the first articles alone.
+    pairs = pairs[:: max(1, len(pairs) // options.examples)][: options.examples]
+    examples = encode([(source, "") for source, _ in pairs], tokenizer, 10_000)
+    references = [target for _, target in pairs]
+
+    def validate(model: Any) -> dict[str, float]:
+        import sacrebleu
+
+        hypotheses = greedy(model, [example.source for example in examples], tokenizer)
+        return {
+            "chrf": sacrebleu.corpus_chrf(hypotheses, [references]).score,
+            "bleu": sacrebleu.corpus_bleu(hypotheses, [references]).score,
+        }
+
+    return validate
+
+
+def greedy(model: Any, sources: Sequence[np.ndarray], tokenizer: Path) -> list[str]:
+    """Greedy outputs of a model in training, in order."""
+    import sentencepiece
+    import torch
+
+    pieces = vocabulary_pieces(tokenizer)
+    target = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer / "target.spm"))
+    pad = model.config.pad_token_id
+    order = sorted(range(len(sources)), key=lambda number: len(sources[number]))
+    outputs = [""] * len(sources)
+    model.eval()
+    for first in range(0, len(order), 32):
+        rows = order[first : first + 32]
+        width = max(len(sources[row]) for row in rows)
+        ids = torch.full((len(rows), width), pad)
+        for place, row in enumerate(rows):
+            ids[place, : len(sources[row])] = torch.from_numpy(sources[row]).long()
+        with torch.inference_mode():
+            generated = model.generate(
+                input_ids=ids,
+                attention_mask=(ids != pad).long(),
+                num_beams=1,
+                do_sample=False,
+                max_new_tokens=min(model.config.max_position_embeddings - 1, 2 * width + 8),
+                suppress_tokens=[pad],
+            )
+        for row, line in zip(rows, generated.tolist(), strict=True):
+            outputs[row] = target.decode_pieces([pieces[i] for i in line if i not in (END_ID, pad)])
+    return outputs
+
+
+def export(folder: Path, target: Path, average: int, beam_size: int = 4) -> None:
+    """Write the mean of a run's last `average` sets of weights as a Hugging Face checkpoint.
+
+    Weights are stored as float16: half the size, with no measurable loss for inference.
+    """
+    import shutil
+
+    import torch
+    from transformers import GenerationConfig
+
+    from .trainer import average_weights
+
+    config = TrainingConfig.model_validate_json(
+        (folder / "config.json").read_text(encoding="utf-8")
+    )
+    files = sorted((folder / "weights").glob("*.safetensors"))[-average:]
+    if not files:
+        raise CheckpointError(f"{folder}: no weights yet; train at least until the first save")
+    pieces = vocabulary_pieces(folder / "tokenizer")
+    model = starting_model(config, pieces, [], None)
+    model.load_state_dict(average_weights(files), strict=False)
+    pad = model.config.pad_token_id
+    with torch.no_grad():
+        model.get_input_embeddings().weight[pad].zero_()
+    model.generation_config = GenerationConfig(
+        num_beams=beam_size,
+        bad_words_ids=[[pad]],
+        pad_token_id=pad,
+        eos_token_id=END_ID,
+        decoder_start_token_id=pad,
+    )
+    model.half().save_pretrained(target)
+    for name in TOKENIZER_FILES:
+        shutil.copy(folder / "tokenizer" / name, target / name)
+
+
+__all__ = ["Corpus", "export", "train"]

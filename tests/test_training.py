@@ -1,0 +1,283 @@
+"""The training recipes: material, alignments, exact resume, and a checkpoint both engines load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from khulasa.models.checkpoint import resolve
+from khulasa.models.engine import GenerationOptions, load_engine
+from khulasa.models.errors import ConfigError, InputError
+from khulasa.models.training.alignment import copy_alignment, soft_alignment, train_ibm1
+from khulasa.models.training.batches import BatchStream, Position
+from khulasa.models.training.config import (
+    FilterConfig,
+    OptimizationConfig,
+    SourceConfig,
+    TrainingConfig,
+    load_training_config,
+)
+from khulasa.models.training.corpus import load_corpus, oracle, rejection
+from khulasa.models.training.recipe import export, train
+
+WORDS = {
+    "كتاب": "book", "بيت": "house", "ولد": "boy", "مدينة": "city", "ماء": "water",
+    "كبير": "big", "صغير": "small", "جديد": "new", "رأى": "saw", "اشترى": "bought",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Path:
+    """Three hundred pairs of word-by-word translation."""
+    random = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("material") / "pairs.tsv"
+    lines = []
+    for _ in range(300):
+        words = random.choice(list(WORDS), size=random.integers(3, 7))
+        lines.append(f"{' '.join(words)} .\t{' '.join(WORDS[word] for word in words)} .")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def configuration(material: Path, **optimization) -> TrainingConfig:
+    return TrainingConfig.model_validate(
+        {
+            "threads": 1,
+            "sources": {"pairs": {"path": str(material)}},
+            "filters": {"duplicates": False},
+            "vocabulary": {"size": 300},
+            "model": {"d_model": 32, "feed_forward": 64, "heads": 2, "encoder_layers": 1,
+                      "decoder_layers": 1, "embedding_start": "alignment"},
+            "alignment": {"pairs": 300, "iterations": 3, "weight": 0.3},
+            "optimization": {"total_updates": 20, "warmup_updates": 5, "cooldown_updates": 5,
+                             "learning_rate": 5e-3, "batch_tokens": 200, "precision": "float32",
+                             **optimization},
+            "validation": {"path": str(material), "format": "tsv", "examples": 8, "every": 10},
+            "checkpoints": {"every": 10, "keep": 3, "average": 2},
+        }
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "state.pt", weights_only=True)["model"]
+
+
+@pytest.fixture(scope="module")
+def finished(material, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(configuration(material), folder)
+    return folder
+
+
+def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, finished, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(updates: int, _figures: object) -> None:
+        if updates == 10:
+            raise Killed
+
+    # Killed after the log line of update 10 and before its save: nothing is there to go on from.
+    with pytest.raises(Killed):
+        train(configuration(material), tmp_path, kill)
+    train(configuration(material), tmp_path, lambda *_: None)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["updates"] == 20
+    for name, weight in weights(finished).items():
+        assert torch.equal(weight, weights(tmp_path)[name]), name
+
+
+def test_a_run_resumed_from_its_saved_state_ends_in_the_same_weights(material, finished, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(updates: int, _figures: object) -> None:
+        if updates == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(configuration(material), tmp_path, kill)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["updates"] == 10
+    train(configuration(material), tmp_path)
+    for name, weight in weights(finished).items():
+        assert torch.equal(weight, weights(tmp_path)[name]), name
+
+
+def test_the_log_tells_loss_speed_and_the_signs_of_a_collapsed_encoder(finished):
+    header, *rows = (finished / "log.csv").read_text(encoding="utf-8").splitlines()
+    row = dict(zip(header.split(","), rows[-1].split(","), strict=True))
+    assert row["updates"] == "20"
+    for name in ("loss", "shuffled_cross_entropy", "encoder_deviation", "chrf", "bleu"):
+        assert float(row[name]) >= 0
+    assert float(row["tokens_per_second"]) > 0
+
+
+def test_an_exported_model_decodes_alike_in_both_engines(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("KHULASA_CACHE", str(tmp_path / "cache"))
+    export(finished, tmp_path / "model", average=2)
+    checkpoint = resolve(str(tmp_path / "model"))
+    texts = ["رأى ولد بيت كبير .", "اشترى كتاب جديد .", "مدينة"]
+    outputs = []
+    for name in ("transformers", "ctranslate2"):
+        engine = load_engine(checkpoint, name, "cpu", 1, "float32")
+        options = GenerationOptions(beam_size=1, max_new_tokens=20)
+        outputs.append([g.tokens for g in engine.generate(engine.tokenize(texts), options)])
+        engine.close()
+    assert outputs[0] == outputs[1]
+    half = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
+    assert half < 2.5 * sum(weight.numel() for weight in weights(finished).values())
+
+
+def test_the_pad_embedding_stays_zero(finished):
+    assert not weights(finished)["model.shared.weight"][-1].any()
+
+
+def test_fine_tuning_goes_on_from_a_checkpoint(material, finished, tmp_path):
+    export(finished, tmp_path / "model", average=1)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(tmp_path / "model")}
+    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
+    values["optimization"] |= {"learning_rate": 1e-9, "total_updates": 2, "warmup_updates": 0}
+    train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+    for name, weight in weights(tmp_path / "tuned").items():
+        assert torch.allclose(weight, weights(finished)[name], atol=2e-3), name
+
+
+def test_a_checkpoint_with_another_vocabulary_is_refused(material, finished, tmp_path):
+    from khulasa.models.errors import CheckpointError
+
+    export(finished, tmp_path / "model", average=1)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(tmp_path / "model")}
+    values["vocabulary"] = {"size": 301}
+    with pytest.raises(CheckpointError, match=r"vocabulary\.reuse"):
+        train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+
+
+def test_ibm_model_1_finds_the_textbook_translations():
+    # das Haus / the house, das Buch / the book, ein Buch / a book (Koehn 2010, section 4.2).
+    das, haus, buch, ein, the, house, book, a = range(8)
+    pairs = [((das, haus), (the, house)), ((das, buch), (the, book)), ((ein, buch), (a, book))]
+    arrays = [(np.array(s, np.int32), np.array(t, np.int32)) for s, t in pairs]
+    # After one iteration t(the|das) = (1/2 + 1/2) / 2; the later figures are the book's.
+    once = train_ibm1(arrays, 8, 1)
+    assert once.lookup(np.array([das], np.int32), np.array([the], np.int32))[0, 0] == 0.5
+    table = train_ibm1(arrays, 8, 2)
+    row = table.lookup(np.array([das], np.int32), np.array([the, house, book], np.int32))[:, 0]
+    assert row == pytest.approx([0.6364, 0.1818, 0.1818], abs=1e-4)
+    alignment = soft_alignment(train_ibm1(arrays, 8, 30), *arrays[0])
+    assert alignment.sum(axis=1) == pytest.approx([1, 1])
+    assert alignment.argmax(axis=1).tolist() == [0, 1]
+
+
+def test_copy_alignment_prefers_the_place_with_the_same_words_before_it():
+    source = np.array([5, 6, 7, 9, 6, 8], np.int32)
+    alignment = copy_alignment(source, np.array([9, 6, 8, 4], np.int32))
+    assert alignment.argmax(axis=1)[:3].tolist() == [3, 4, 5]
+    assert alignment[3].sum() == 0
+    assert alignment[:3].sum(axis=1) == pytest.approx([1, 1, 1])
+
+
+def test_the_oracle_takes_the_sentences_that_the_summary_is_about():
+    sentences = ["The weather was fine.", "The port opens on Monday.", "Ships wait outside the port.",
+                 "Nobody knew why."]  # fmt: skip
+    assert oracle(sentences, "Ships wait outside the port, which opens on Monday.") == [1, 2]
+    assert oracle(sentences, "Unrelated words only, zzz.") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("قال الوزير إن العدد بلغ 250.", "The minister said the number was 250.", None),
+        ("قال إن العدد بلغ ٢٥٠.", "He said the number was 250.", None),
+        ("قال الوزير إن العدد بلغ 250.", "The minister said the number was 300.", "numbers"),
+        ("قال ثلاثة وزراء.", "3 ministers said.", None),
+        ("", "Something", "empty"),
+        ("English on both sides of it", "English on both sides of it", "script"),
+        ("كلمة", "One word became a whole long sentence without end", "length ratio"),
+    ],
+)
+def test_a_pair_that_cannot_be_right_is_left_out_with_its_reason(source, target, reason):
+    assert rejection(source, target, FilterConfig()) == reason
+
+
+def test_duplicates_are_counted_and_left_out(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("ماء\twater\nماء\twater\nبيت\thouse\n", encoding="utf-8")
+    corpus = load_corpus("pairs", SourceConfig(path=str(path)), FilterConfig(), "translator")
+    assert len(corpus.pairs) == 2
+    assert corpus.rejected == {"duplicate": 1}
+
+
+def test_a_line_without_a_second_column_is_named(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("ماء\twater\nبيت\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 2"):
+        load_corpus("pairs", SourceConfig(path=str(path)), FilterConfig(), "translator")
+
+
+def stream(position: Position | None = None) -> BatchStream:
+    lengths = np.random.default_rng(1).integers(3, 40, size=500)
+    options = OptimizationConfig(batch_tokens=100, max_batch_tokens=300, batch_growth=1.0)
+    return BatchStream(lengths, [300, 200], [2.0, 0.5], options, 7, position)
+
+
+def test_each_pass_has_each_example_as_often_as_its_weight_says():
+    batches = stream()
+    seen = np.zeros(500)
+    while True:
+        batch = next(batches)
+        if batches.position.epoch:
+            break
+        np.add.at(seen, batch, 1)
+    assert (seen[:300] == 2).all()
+    assert seen[300:].sum() == 100
+    assert seen[300:].max() == 1
+
+
+def test_batches_stay_within_their_budget_and_the_budget_grows():
+    batches = stream()
+    first = [next(batches) for _ in range(10)]
+    assert all(len(b) == 1 or len(b) * batches.lengths[b].max() <= 100 for b in first)
+    later = [next(batches) for _ in range(600)][-50:]
+    costs = [len(b) * batches.lengths[b].max() for b in later]
+    assert 150 < max(costs) <= 300
+
+
+def test_a_stream_goes_on_exactly_where_its_position_says():
+    from dataclasses import replace
+
+    batches = stream()
+    for _ in range(70):
+        next(batches)
+    resumed = stream(replace(batches.position))
+    for _ in range(70):
+        assert next(batches).tolist() == next(resumed).tolist()
+
+
+def test_a_misspelt_key_of_a_training_configuration_is_named(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("sources: {}\noptimisation: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="optimisation"):
+        load_training_config(path)
+
+
+def test_settings_override_the_file(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps({"sources": {}}), encoding="utf-8")
+    config = load_training_config(path, ("optimization.total_updates=7", "seed=3"))
+    assert (config.optimization.total_updates, config.seed) == (7, 3)
+    with pytest.raises(ConfigError, match="key=value"):
+        load_training_config(path, ("seed",))
+
+
+def test_a_vocabulary_too_large_for_its_material_is_refused_with_the_largest_size(
+    material, tmp_path
+):
+    values = configuration(material).model_dump()
+    values["vocabulary"] = {"size": 3000}
+    with pytest.raises(ConfigError, match="value <="):
+        train(TrainingConfig.model_validate(values), tmp_path)
