@@ -21,7 +21,7 @@ from khulasa.models.training.config import (
     load_training_config,
 )
 from khulasa.models.training.corpus import load_corpus, oracle, rejection
-from khulasa.models.training.recipe import export, train
+from khulasa.models.training.recipe import export, train, vocabulary_pieces
 
 WORDS = {
     "كتاب": "book", "بيت": "house", "ولد": "boy", "مدينة": "city", "ماء": "water",
@@ -50,7 +50,7 @@ def configuration(material: Path, **optimization) -> TrainingConfig:
             "filters": {"duplicates": False},
             "vocabulary": {"size": 300},
             "model": {"d_model": 32, "feed_forward": 64, "heads": 2, "encoder_layers": 1,
-                      "decoder_layers": 1, "embedding_start": "alignment"},
+                      "decoder_layers": 1, "embedding_start": "alignment", "outputs": "targets"},
             "alignment": {"pairs": 300, "iterations": 3, "weight": 0.3},
             "optimization": {"total_updates": 20, "warmup_updates": 5, "cooldown_updates": 5,
                              "learning_rate": 5e-3, "batch_tokens": 200, "precision": "float32",
@@ -73,15 +73,15 @@ def finished(material, tmp_path_factory) -> Path:
 
 
 def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, finished, tmp_path):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(updates: int, _figures: object) -> None:
         if updates == 10:
-            raise Killed
+            raise KilledError
 
     # Killed after the log line of update 10 and before its save: nothing is there to go on from.
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(configuration(material), tmp_path, kill)
     train(configuration(material), tmp_path, lambda *_: None)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -91,14 +91,14 @@ def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, fi
 
 
 def test_a_run_resumed_from_its_saved_state_ends_in_the_same_weights(material, finished, tmp_path):
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(updates: int, _figures: object) -> None:
         if updates == 20:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(configuration(material), tmp_path, kill)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["updates"] == 10
     train(configuration(material), tmp_path)
@@ -129,6 +129,21 @@ def test_an_exported_model_decodes_alike_in_both_engines(finished, tmp_path, mon
     assert outputs[0] == outputs[1]
     half = sum(file.stat().st_size for file in (tmp_path / "model").glob("*.safetensors"))
     assert half < 2.5 * sum(weight.numel() for weight in weights(finished).values())
+
+
+def test_pieces_that_no_target_has_cannot_be_written(finished, tmp_path):
+    from transformers import MarianMTModel
+
+    export(finished, tmp_path / "model", average=1)
+    model = MarianMTModel.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    pieces = vocabulary_pieces(tmp_path / "model")
+    ids = torch.tensor([[5, 6, 7, 0]])
+    start = torch.tensor([[len(pieces) - 1]])
+    logits = model(input_ids=ids, decoder_input_ids=start).logits[0, 0]
+    possible = "".join(pieces[i] for i in range(len(pieces)) if logits[i] > -1000)
+    assert "book" in possible or "b" in possible
+    assert not any("\u0600" <= letter <= "\u06ff" for letter in possible)
+    assert "<pad>" not in possible
 
 
 def test_the_pad_embedding_stays_zero(finished):

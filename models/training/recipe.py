@@ -21,6 +21,7 @@ from .vocabulary import TOKENIZER_FILES, copy_vocabulary, train_vocabulary
 log = logging.getLogger(__name__)
 
 END_ID = 0
+IMPOSSIBLE = -10_000.0  # as a logit; float16 can hold it
 
 
 def train(
@@ -61,6 +62,8 @@ def train(
         raise ConfigError("no example is left after filtering: see the counts in the log")
     log.info("%d examples, vocabulary of %d", len(examples), len(pieces))
 
+    outputs = output_ids(config, examples, len(pieces))
+    np.save(folder / "outputs.npy", outputs)
     torch.manual_seed(config.seed)
     table, guide = None, None
     if config.task == "summarizer":
@@ -68,13 +71,16 @@ def train(
     elif config.alignment.weight or config.model.embedding_start == "alignment":
         table = alignment_table(config, groups, len(pieces), folder)
         guide = partial(soft_alignment, table)
+    model = starting_model(config, pieces, groups, table)
+    restrict_outputs(model, outputs)
     trainer = Trainer(
         config,
-        starting_model(config, pieces, groups, table),
+        model,
         examples,
         [len(group) for group in groups],
         [corpus.weight for corpus in corpora],
         folder,
+        outputs,
         guide if config.alignment.weight else None,
         validator(config.validation, config.task, tokenizer) if config.validation else None,
         progress,
@@ -110,6 +116,22 @@ def encode(pairs: Sequence[Pair], tokenizer: Path, longest: int) -> list[Example
         for source, target in zip(*sides, strict=True)
         if len(source) <= longest and len(target) <= longest
     ]
+
+
+def output_ids(config: TrainingConfig, examples: Sequence[Example], vocabulary: int) -> Any:
+    """The ids that the model may write, ascending: never pad, which is the last."""
+    if config.model.outputs == "all":
+        return np.arange(vocabulary - 1)
+    return np.unique(np.concatenate([example.target for example in examples])).astype(np.int64)
+
+
+def restrict_outputs(model: Any, outputs: Any) -> None:
+    """Make every other output impossible, in any engine: by the bias that MarianMT has for it."""
+    import torch
+
+    with torch.no_grad():
+        model.final_logits_bias.fill_(IMPOSSIBLE)
+        model.final_logits_bias[0, torch.from_numpy(outputs)] = 0
 
 
 def alignment_table(
@@ -204,7 +226,6 @@ def greedy(model: Any, sources: Sequence[np.ndarray], tokenizer: Path) -> list[s
                 num_beams=1,
                 do_sample=False,
                 max_new_tokens=min(model.config.max_position_embeddings - 1, 2 * width + 8),
-                suppress_tokens=[pad],
             )
         for row, line in zip(rows, generated.tolist(), strict=True):
             outputs[row] = target.decode_pieces([pieces[i] for i in line if i not in (END_ID, pad)])
@@ -232,6 +253,7 @@ def export(folder: Path, target: Path, average: int, beam_size: int = 4) -> None
     pieces = vocabulary_pieces(folder / "tokenizer")
     model = starting_model(config, pieces, [], None)
     model.load_state_dict(average_weights(files), strict=False)
+    restrict_outputs(model, np.load(folder / "outputs.npy"))
     pad = model.config.pad_token_id
     with torch.no_grad():
         model.get_input_embeddings().weight[pad].zero_()

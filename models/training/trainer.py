@@ -127,6 +127,7 @@ def faster_precision() -> str:
 class Trainer:
     """Trains `model` on `examples` in `folder`, going on from the state that lies there.
 
+    `outputs` are the ids that the model may write: all that occur in targets must be among them.
     `validate` is called with the model and returns figures for the log (such as chrF and BLEU).
     `progress` is called after each update with the figures of the last log line.
     """
@@ -139,6 +140,7 @@ class Trainer:
         sizes: Sequence[int],
         weights: Sequence[float],
         folder: Path,
+        outputs: NDArray[np.int64],
         guide: Guide | None = None,
         validate: Callable[[Any], dict[str, float]] | None = None,
         progress: Callable[[int, dict[str, float]], None] | None = None,
@@ -147,6 +149,9 @@ class Trainer:
         self.model, self.examples, self.folder = model, examples, folder
         self.guide, self.validate, self.progress = guide, validate, progress
         self.pad = model.config.pad_token_id
+        self.outputs = torch.from_numpy(outputs)
+        self._class = torch.full((self.pad + 1,), -1)
+        self._class[self.outputs] = torch.arange(len(outputs))
         self.head = GuidedHead(model) if guide is not None else None
         precision = self.options.precision
         self.precision = faster_precision() if precision == "auto" else precision
@@ -200,7 +205,7 @@ class Trainer:
                 self.save()
 
     def _loss(self, batch: Batch, source: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Mean loss over target tokens. The pad entry, last, has no place in the softmax."""
+        """Mean loss over target tokens. Only `outputs` have a place in the softmax: never pad."""
         start = torch.full_like(batch.target[:, :1], self.pad)
         states = self.model.model(
             input_ids=source,
@@ -208,11 +213,10 @@ class Trainer:
             decoder_input_ids=torch.cat([start, batch.target[:, :-1]], 1),
             use_cache=False,
         ).last_hidden_state
-        weight = self.model.get_output_embeddings().weight[: self.pad]
+        weight = self.model.get_output_embeddings().weight[self.outputs]
         logits = functional.linear(states[batch.target_mask], weight)
-        return functional.cross_entropy(
-            logits.float(), batch.target[batch.target_mask], label_smoothing=smoothing
-        )
+        wanted = self._class[batch.target[batch.target_mask]]
+        return functional.cross_entropy(logits.float(), wanted, label_smoothing=smoothing)
 
     def _guide_weight(self) -> float:
         options = self.config.alignment

@@ -34,8 +34,8 @@ def train_vocabulary(
     """Train a joint SentencePiece model and write Marian's tokenizer files into `folder`.
 
     The vocabulary is `</s>`, `<unk>`, the pieces, then `<pad>` last: CTranslate2 assumes that the
-    pad entry, which starts the decoder, is the last one. Raises ConfigError where the material is too
-    little for the size.
+    pad entry, which starts the decoder, is the last one. Raises ConfigError where the material is
+    too little for the size.
     """
     import sentencepiece
 
