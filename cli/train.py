@@ -1,0 +1,71 @@
+"""`khulasa train`: the recipes behind the shipped models, for anyone's own data."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def train() -> None:
+    """Train or fine-tune a translator or a summarizer, and export what was trained."""
+
+
+@click.command()
+@click.option(
+    "--config",
+    required=True,
+    metavar="NAME|PATH",
+    help="A recipe that ships, such as translator, or a YAML file.",
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.pass_context
+def start(ctx: click.Context, config: str, output: Path, settings: tuple[str, ...]) -> None:
+    """Train in a folder, or go on with what lies there; it may be killed at any moment."""
+    from ..models.errors import ConfigError
+    from ..models.training.config import load_training_config
+    from ..models.training.recipe import train as run
+    from ..pipeline.config import CONFIGS
+
+    logging.getLogger("khulasa").setLevel(logging.INFO)
+    path = Path(config)
+    if not path.is_file():
+        path = CONFIGS / "training" / f"{config}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ConfigError(f"no training configuration {config!r}; those that ship: {names}")
+    recipe = load_training_config(path, settings)
+    if recipe.task != ctx.info_name:
+        raise ConfigError(f"{path} is a recipe for a {recipe.task}, not for a {ctx.info_name}")
+
+    from tqdm import tqdm
+
+    with tqdm(total=recipe.optimization.total_updates, unit=" updates", disable=None) as bar:
+
+        def progress(updates: int, figures: dict[str, Any]) -> None:
+            bar.update(updates - bar.n)
+            bar.set_postfix({k: round(v, 2) for k, v in figures.items() if k != "batch_tokens"})
+
+        run(recipe, output, progress)
+
+
+for _task in ("translator", "summarizer"):
+    train.add_command(
+        click.Command(_task, **{k: getattr(start, k) for k in ("callback", "params", "help")})
+    )
+
+
+@train.command()
+@click.argument("run_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--average", default=4, show_default=True, help="Sets of weights to average.")
+def export(run_folder: Path, target: Path, average: int) -> None:
+    """Write a run's averaged weights as a checkpoint that --config and other tools can load."""
+    from ..models.training.recipe import export as write
+
+    write(run_folder, target, average)
+    click.echo(f"{target}")

@@ -1,0 +1,575 @@
+"""Writing documents: JSON lines, CSV, Parquet or TMX, to a file that is whole or is not there.
+
+A file is written under the name `TARGET.partial` and gets its own name when it is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import gzip
+import importlib.metadata
+import io
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+from xml.sax.saxutils import escape, quoteattr
+
+from ..models.errors import InputError, KhulasaError
+from .document import Document
+from .readers import Reject
+from .sources import COMPRESSIONS, REJECTS_SUFFIX, STDIN, file_format, valid_text
+
+logger = logging.getLogger(__name__)
+
+STDOUT = STDIN
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".tmx": "tmx",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+# The scores that get a column in CSV, where one file has room for a few only.
+CSV_SCORES = (
+    "translation.bleu",
+    "translation.chrf",
+    "translation.ter",
+    "summary_ar.rouge1",
+    "summary_ar.rougeL",
+    "summary_en.rouge1",
+    "summary_en.rougeL",
+)
+_CSV_COLUMNS = ("id", "title", "date", "clean", "translation", "summary_ar", "summary_en", "flags")
+PARTIAL_SUFFIX = ".partial"
+
+
+# --- formats ---
+
+
+class _Encoder(Protocol):
+    """Writes documents in one format to a stream of bytes. `close` completes the format."""
+
+    def write(self, document: Document) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def json_line(record: Mapping[str, Any]) -> bytes:
+    """A record as one line of JSON in UTF-8: the same bytes for the same record."""
+    return valid_text(_json_text(record) + "\n").encode()
+
+
+def _json_text(value: Any) -> str:
+    """The value as JSON. A number that JSON does not have (NaN, infinity) becomes null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_writable(value), ensure_ascii=False, default=str)
+
+
+def _writable(value: Any) -> Any:
+    """The same value, without lone surrogates and numbers that are none."""
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _writable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(item) for item in value]
+    return value
+
+
+class _JsonLines:
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, document: Document) -> None:
+        self._stream.write(json_line(document.to_record()))
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv:
+    """One row a document, flat. Flags are `stage:kind` and those of sentences, each once."""
+
+    def __init__(self, stream: IO[bytes], scores: Sequence[str]) -> None:
+        self._stream = stream
+        self._scores = scores
+        self._write_row([*_CSV_COLUMNS, *scores])
+
+    def write(self, document: Document) -> None:
+        summaries = document.summaries
+        flags = [f"{issue.stage}:{issue.kind}" for issue in document.issues]
+        if document.translation:
+            flags += [flag for s in document.translation.sentences for flag in s.flags]
+        values = [
+            document.id,
+            document.title,
+            document.date,
+            document.clean and document.clean.text,
+            document.translation and document.translation.text,
+            summaries["ar"].text if "ar" in summaries else None,
+            summaries["en"].text if "en" in summaries else None,
+            " ".join(dict.fromkeys(flags)),
+        ]
+        for name in self._scores:
+            group, _, metric = name.partition(".")
+            values.append(document.scores.get(group, {}).get(metric))
+        self._write_row(values)
+
+    def _write_row(self, values: Sequence[Any]) -> None:
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n").writerow(values)
+        self._stream.write(valid_text(row.getvalue()).encode())
+
+    def close(self) -> None:
+        pass
+
+
+# What XML 1.0 does not allow, not even escaped.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class _Tmx:
+    """Translation memory (TMX 1.4): one unit for each sentence that has a translation."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        version = importlib.metadata.version("khulasa")
+        self._write(
+            '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
+            f'<header creationtool="khulasa" creationtoolversion={quoteattr(version)} '
+            'segtype="sentence" o-tmf="khulasa" adminlang="en" srclang="ar" '
+            'datatype="plaintext"/>\n<body>\n'
+        )
+
+    def write(self, document: Document) -> None:
+        if document.translation is None:
+            return
+        for sentence in document.translation.sentences:
+            if not sentence.source.strip() or not sentence.target.strip():
+                continue
+            notes = [("document", document.id), *(("flag", flag) for flag in sentence.flags)]
+            self._write(
+                "<tu>\n"
+                + "".join(f'<prop type="{kind}">{_xml(text)}</prop>\n' for kind, text in notes)
+                + f'<tuv xml:lang="ar"><seg>{_xml(sentence.source)}</seg></tuv>\n'
+                + f'<tuv xml:lang="en"><seg>{_xml(sentence.target)}</seg></tuv>\n'
+                + "</tu>\n"
+            )
+
+    def close(self) -> None:
+        self._write("</body>\n</tmx>\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text.encode())
+
+
+def _xml(text: str) -> str:
+    # A bare carriage return would be read as a line feed.
+    return escape(_NOT_XML.sub("", text), {"\r": "&#13;"})
+
+
+_ROW_GROUP_DOCUMENTS = 1000
+_ROW_GROUP_CHARACTERS = 2**24
+
+
+class _Parquet:
+    """The record, nested. Objects whose keys are not fixed are columns of JSON text."""
+
+    _JSON_COLUMNS = ("metadata", "scores", "run")
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        from pyarrow import parquet
+
+        self._schema = _parquet_schema()
+        self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+        self._size = 0
+
+    def write(self, document: Document) -> None:
+        row = document.to_record()
+        for name in self._JSON_COLUMNS:
+            row[name] = _json_text(row[name])
+        if row["clean"]:
+            row["clean"]["changes"] = _json_text(row["clean"]["changes"])
+        self._rows.append(_writable(row))
+        self._size += len(document.text)
+        if len(self._rows) >= _ROW_GROUP_DOCUMENTS or self._size >= _ROW_GROUP_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._rows:
+            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, self._schema))
+        self._rows, self._size = [], 0
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def _parquet_schema() -> Any:
+    import pyarrow as pa
+
+    text = pa.string()
+    removal = pa.struct({"rule": text, "text": text})
+    sentence = pa.struct(
+        {"paragraph": pa.int32(), "source": text, "target": text, "flags": pa.list_(text)}
+    )
+    summary_sentence = pa.struct(
+        {"text": text, "source": pa.list_(pa.int32()), "support": pa.float64()}
+    )
+    summary = pa.struct({"text": text, "sentences": pa.list_(summary_sentence)})
+    issue = pa.struct({"stage": text, "kind": text, "where": text, "detail": text})
+    return pa.schema(
+        {
+            "id": text,
+            "title": text,
+            "date": text,
+            "metadata": text,
+            "clean": pa.struct({"text": text, "removed": pa.list_(removal), "changes": text}),
+            "translation": pa.struct({"text": text, "sentences": pa.list_(sentence)}),
+            "summaries": pa.struct({"ar": summary, "en": summary}),
+            "scores": text,
+            "issues": pa.list_(issue),
+            "run": text,
+        }
+    )
+
+
+# --- where it goes ---
+
+
+def output_format(target: str | None, format: str | None = None) -> tuple[str, str | None]:  # noqa: A002
+    """The format and compression for a target. Raises InputError if nothing says which."""
+    if format is not None and format not in FORMATS:
+        raise InputError(f"No output format {format!r}: there are {', '.join(FORMATS)}.")
+    if target in (None, STDOUT):
+        return format or "jsonl", None
+    path = Path(str(target))
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    if compression:
+        path = path.with_suffix("")
+    found = format or SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        raise InputError(
+            f"{target}: its suffix does not say which format to write. Known suffixes: "
+            f"{', '.join(SUFFIXES)}, all but .parquet also with {' or '.join(COMPRESSIONS)}. "
+            "Rename it or name the format with --output-format."
+        )
+    if found == "parquet" and compression:
+        raise InputError(
+            f"{target}: Parquet is compressed inside. Leave {Path(str(target)).suffix!r} off."
+        )
+    return found, compression
+
+
+def rejects_path(target: str | None) -> Path | None:
+    """Where the rejects of a run go: for `news.csv` to `news.rejects.jsonl`, for stdout nowhere."""
+    if target is None or target == STDOUT:
+        return None
+    path = Path(target)
+    if _is_special(path):
+        return None
+    if path.suffix.lower() in COMPRESSIONS:
+        path = path.with_suffix("")
+    if path.suffix.lower() in SUFFIXES:
+        path = path.with_suffix("")
+    return path.with_name(path.name + REJECTS_SUFFIX)
+
+
+def require_not_input(target: str | None, inputs: Iterable[str]) -> None:
+    """Raise InputError if writing to `target` (or its rejects) would destroy one of the inputs."""
+    rejects = rejects_path(target)
+    if target is None or rejects is None:
+        return
+    partial = Path(target + PARTIAL_SUFFIX)
+    written = [path for path in (Path(target), partial, rejects) if path.exists()]
+    for name in inputs if written else ():
+        for source in _existing(name):
+            for path in written:
+                if _is_read(path, source):
+                    raise InputError(
+                        f"{path}: writing here would destroy an input ({source}). "
+                        "Name another output."
+                    )
+
+
+def _existing(name: str) -> list[Path]:
+    try:
+        if name != STDIN and Path(name).exists():
+            return [Path(name)]
+    except (OSError, ValueError):  # such as a name that is too long: reading will report it
+        return []
+    return [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207
+
+
+def _is_read(path: Path, source: Path) -> bool:
+    if not source.is_dir():
+        return path.samefile(source)
+    inside = path.resolve().is_relative_to(source.resolve())
+    is_data = file_format(path.name) is not None and not path.name.endswith(REJECTS_SUFFIX)
+    return inside and is_data
+
+
+class Writer:
+    """Writes documents to a target. A context manager: the file is complete when it ends well.
+
+    On failure what was written stays beside the target as `TARGET.partial`, and a warning says so.
+    Raises KhulasaError where the system does not let us write. When the reader of a pipe has gone,
+    BrokenPipeError passes through.
+    """
+
+    def __init__(
+        self,
+        target: str | None,
+        compression: str | None,
+        encoder: Callable[[IO[bytes]], _Encoder],
+    ) -> None:
+        self.count = 0
+        self._name = "stdout" if target is None or target == STDOUT else target
+        self._path = None if target is None or target == STDOUT else Path(target)
+        # None for stdout, and for a pipe or device, which must not be replaced by a file.
+        self._partial: Path | None = None
+        if self._path and not _is_special(self._path):
+            self._path = self._path.resolve()  # a link stays a link: its file is replaced
+            self._partial = self._path.with_name(self._path.name + PARTIAL_SUFFIX)
+        self._compression = compression
+        self._make_encoder = encoder
+        self._encoder: _Encoder | None = None
+        self._stream: Any = None
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Writer:
+        with self._explained(), ExitStack() as closing:
+            self._stream = self._open(closing)
+            self._encoder = self._make_encoder(self._stream)
+            self._closing = closing.pop_all()
+        return self
+
+    def _open(self, closing: ExitStack) -> Any:
+        """The stream to write to. `closing` will complete it, from the inside out."""
+        if self._path is None:
+            sys.stdout.flush()
+            stream: Any = sys.stdout.buffer
+            closing.callback(stream.flush)
+            return stream
+        stream = closing.enter_context((self._partial or self._path).open("wb"))
+        # An error on the way is not to be hidden by another one of the sync.
+        closing.push(lambda kind, *_: None if kind else self._sync(stream))
+        if self._compression == "gzip":
+            # No name and no time in the header: the same bytes each time.
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
+            return closing.enter_context(packed)
+        if self._compression == "zstd":
+            import pyarrow
+
+            return closing.enter_context(pyarrow.CompressedOutputStream(_Unclosed(stream), "zstd"))
+        return stream
+
+    def _sync(self, stream: IO[bytes]) -> None:
+        stream.flush()
+        if self._partial:
+            os.fsync(stream.fileno())
+
+    def write(self, document: Document) -> None:
+        """Write one document."""
+        if self._encoder is None:
+            raise ValueError("a Writer writes inside its `with` block only")
+        with self._explained():
+            self._encoder.write(document)
+            if self._compression is None:
+                self._stream.flush()
+        self.count += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with self._explained():
+                self._finish()
+                if error is None:
+                    self._commit()
+                    return
+        except (KhulasaError, BrokenPipeError):
+            self._keep()
+            if error is None:
+                raise
+            logger.debug("%s: could not be completed", self._name, exc_info=True)
+        else:
+            self._keep()
+
+    def _finish(self) -> None:
+        encoder, self._encoder = self._encoder, None
+        with self._closing:
+            if encoder:
+                encoder.close()
+
+    def _commit(self) -> None:
+        if self._partial is None or self._path is None:
+            return
+        if self._path.exists():
+            shutil.copymode(self._path, self._partial)
+        self._partial.replace(self._path)
+        if os.name == "posix":  # the new name is on disk when its folder is
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _keep(self) -> None:
+        """Leave what there is under its temporary name, if there is anything, and say so."""
+        if self._partial is None:
+            return
+        if self.count:
+            shown = Path(self._name).with_name(self._partial.name)
+            logger.warning(
+                "%s was not completed: %d documents are in %s", self._name, self.count, shown
+            )
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn errors of the system into ours."""
+        try:
+            yield
+        except BrokenPipeError:
+            if self._path is None:
+                _silence_stdout()
+            raise
+        except OSError as error:
+            raise _write_error(self._name, error) from error
+
+
+class _Unclosed(io.RawIOBase):
+    """A stream that stays open when pyarrow closes it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._inner = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._inner.write(data)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and is neither a file nor a folder: a pipe or a device."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write_error(name: str, error: OSError) -> KhulasaError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "no space is left on the disk. Free some, or write elsewhere"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        what = "no permission to write there"
+    else:
+        what = error.strerror or str(error)
+    return KhulasaError(f"{name}: cannot be written: {what}.")
+
+
+def _silence_stdout() -> None:
+    """Let what is left in stdout's buffer go nowhere, so that the exit is quiet."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        logger.debug("stdout has no file of its own", exc_info=True)
+
+
+def open_writer(
+    target: str | None,
+    format: str | None = None,  # noqa: A002
+    *,
+    scores: Sequence[str] = CSV_SCORES,
+) -> Writer:
+    """A writer to a file, or to stdout for None and `-`. Use it as a context manager.
+
+    The format is jsonl, csv, parquet or tmx: the one named, else the one of the suffix, else
+    jsonl. A further `.gz` or `.zst` compresses. `scores` are the columns `group.metric` of CSV.
+    Raises InputError for a target that cannot be one.
+    """
+    kind, compression = output_format(target, format)
+    if target is not None and target != STDOUT:
+        if Path(target).is_dir():
+            raise InputError(f"{target}: this is a folder. Name a file in it.")
+        if not Path(target).resolve().parent.is_dir():
+            raise InputError(f"{target}: there is no folder {Path(target).parent}. Create it.")
+    encoders: dict[str, Callable[[IO[bytes]], _Encoder]] = {
+        "jsonl": _JsonLines,
+        "csv": lambda stream: _Csv(stream, scores),
+        "tmx": _Tmx,
+        "parquet": _Parquet,
+    }
+    return Writer(target, compression, encoders[kind])
+
+
+# --- rejects ---
+
+
+class RejectWriter:
+    """Keeps rejects in `rejects_path(target)`; the file exists only if there are any.
+
+    An older one is removed at the start. `count` is how many there were, `first` the first few;
+    without a path they are only counted. A context manager.
+    """
+
+    KEEP_FIRST = 5
+
+    def __init__(self, target: str | None) -> None:
+        self.path = rejects_path(target)
+        self.count = 0
+        self.first: list[Reject] = []
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> RejectWriter:
+        if self.path and self.path.is_file():
+            self._explain(self.path.unlink)
+        return self
+
+    def write(self, reject: Reject) -> None:
+        """Keep one reject, on disk at once."""
+        self.count += 1
+        if len(self.first) < self.KEEP_FIRST:
+            self.first.append(reject)
+        if self.path:
+            self._explain(self._append, self.path, json_line(reject.to_record()))
+
+    def _append(self, path: Path, line: bytes) -> None:
+        if self._stream is None:
+            self._stream = path.open("wb")
+        self._stream.write(line)
+        self._stream.flush()
+
+    def _explain(self, action: Callable[..., None], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except OSError as error:
+            raise _write_error(str(self.path), error) from error
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._explain(self._stream.close)
