@@ -1,0 +1,171 @@
+"""Checks on a translation that need no reference: what looks wrong from the two texts alone."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+FLAGS = (
+    "empty",
+    "untranslated",
+    "repetition",
+    "length_ratio",
+    "numbers",
+    "unknown",
+    "truncated",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOptions:
+    """Thresholds, which let ordinary news through by default; see `check` for the rules."""
+
+    max_arabic_share: float = 0.3
+    max_compression: float = 2.4
+    min_compression_bytes: int = 60
+    min_length_ratio: float = 0.3
+    max_length_ratio: float = 3.0
+    min_length: int = 20
+    numbers: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_arabic_share <= 1:
+            raise ConfigError(f"guards.max_arabic_share: {self.max_arabic_share} is not in 0..1")
+        if not 0 <= self.min_length_ratio < self.max_length_ratio:
+            raise ConfigError(
+                "guards.min_length_ratio must be at least 0 and below guards.max_length_ratio, not "
+                f"{self.min_length_ratio} and {self.max_length_ratio}"
+            )
+        if self.max_compression <= 1:
+            raise ConfigError(f"guards.max_compression: {self.max_compression} is not above 1")
+
+
+def check(
+    source: str, target: str, truncated: bool = False, options: GuardOptions | None = None
+) -> tuple[str, ...]:
+    """Flag what looks wrong in a translation from Arabic to English, in the order of `FLAGS`.
+
+    - `empty`: the source has letters or digits, the target has none.
+    - `untranslated`: more than `max_arabic_share` of the target's letters are Arabic.
+    - `repetition`: the target loops and the source does not.
+    - `length_ratio`: target over source, in letters and digits, is out of bounds. Texts of which
+      both are shorter than `min_length` are let through: short ones vary too much.
+    - `numbers`: a number was lost or added.
+    - `unknown`: the target shows a piece that the model does not know.
+    - `truncated`: the output stopped at its length limit, as the caller says.
+    """
+    options = options or GuardOptions()
+    if not has_content(target):
+        return (("empty",) if has_content(source) else ()) + (("truncated",) if truncated else ())
+    found = {
+        "untranslated": arabic_share(target) > options.max_arabic_share,
+        "repetition": loops(target, options) and not loops(source, options),
+        "length_ratio": not _length_fits(source, target, options),
+        "numbers": options.numbers and bool(number_changes(source, target)),
+        "unknown": "⁇" in target or "<unk>" in target,
+        "truncated": truncated,
+    }
+    return tuple(flag for flag in FLAGS if found.get(flag))
+
+
+def has_content(text: str) -> bool:
+    """Whether there is a letter or a digit in `text`: something that can be translated."""
+    return any(map(str.isalnum, text))
+
+
+_ARABIC = re.compile(
+    r"[\u0620-\u064a\u066e-\u06d3\u0750-\u077f\u08a0-\u08c9\ufb50-\ufdff\ufe70-\ufefc]"
+)
+
+
+def arabic_share(text: str) -> float:
+    """Give the share of Arabic letters among all letters; 0 for a text without letters."""
+    letters = sum(map(str.isalpha, text))
+    return len(_ARABIC.findall(text)) / letters if letters else 0.0
+
+
+_WORD = re.compile(r"\w+")
+# Within a word: six or more times the same one to six letters. Bounded, hence linear.
+_STUTTER = re.compile(r"([^\W\d_]{1,6}?)\1{5}")
+_LONGEST_PHRASE = 12
+
+
+def loops(text: str, options: GuardOptions | None = None) -> bool:
+    """Whether a text goes round in circles: it compresses too well, or a phrase comes thrice.
+
+    The threshold for zlib is that of speech recognition with fall-back decoding (Whisper): plain
+    sentences have a ratio near 1, loops one of 2 and more. A single word may come three times
+    ("no, no, no"), but not four. Time is linear in the length of `text`.
+    """
+    options = options or GuardOptions()
+    data = text.encode("utf-8", "replace")
+    if len(data) >= options.min_compression_bytes:
+        ratio = len(data) / len(zlib.compress(data))
+        if ratio > options.max_compression:
+            return True
+    words = _WORD.findall(text.casefold())
+    return _phrase_loops(words) or _STUTTER.search(text) is not None
+
+
+def _phrase_loops(words: list[str]) -> bool:
+    for size in range(1, min(_LONGEST_PHRASE, len(words) // 3) + 1):
+        run = 0
+        # A phrase of `size` words that comes n times is (n - 1) * size words equal to the word
+        # `size` places before.
+        needed = 3 if size == 1 else 2 * size
+        for word, before in zip(words[size:], words, strict=False):
+            run = run + 1 if word == before else 0
+            # Digits repeat in tables and scores: "0 0 0 0" is no loop.
+            if run >= needed and not word.isdecimal():
+                return True
+    return False
+
+
+def _length_fits(source: str, target: str, options: GuardOptions) -> bool:
+    before, after = (sum(map(str.isalnum, text)) for text in (source, target))
+    if max(before, after) < options.min_length or not before:
+        return True
+    return options.min_length_ratio <= after / before <= options.max_length_ratio
+
+
+_NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
+_SEPARATORS = re.compile(r"[.,٫٬]")
+_SMALL = 12
+_ENGLISH_SMALL = re.compile(
+    r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|once|twice|"
+    r"half|both|pair|double|triple|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|"
+    r"tenth|eleventh|twelfth|january|february|march|april|may|june|july|august|september|october|"
+    r"november|december)\b",
+    re.IGNORECASE,
+)
+_ARABIC_NUMBER_WORD = re.compile(
+    r"واحد|إحدى|أحد عشر|[اإ]ثن[اتي]|ثلاث|ثلث|[أا]ربع|خمس|\bست(?:ة|ون|ين|مئة|مائة)?\b|سبع|ثمان|"
+    r"تسع|عشر|مئة|مئ[اي]|مائ[ةتي]|ألف|[آا]لاف|مليون|ملايين|مليار|تريليون|نصف|ربع"
+)
+
+
+def number_changes(source: str, target: str) -> tuple[str, ...]:
+    """List the numbers that one text has and the other lacks, by their digits.
+
+    Numbers are compared as strings of ASCII digits without separators and without leading and
+    trailing zeros, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000. What is spelled out is let
+    through: a number up to 12 is not lost if the English has a small number word or a month, and
+    none is added where the Arabic has a number word.
+    """
+    before, after = (Counter(map(_digits, _NUMBER.findall(text))) for text in (source, target))
+    lost = before - after
+    if _ENGLISH_SMALL.search(target):
+        lost = Counter({n: k for n, k in lost.items() if int(n or 0) > _SMALL})
+    added = Counter() if _ARABIC_NUMBER_WORD.search(source) else after - before
+    # That a number comes once instead of twice is style; that it is nowhere is an error.
+    changed = {n for n in lost if n not in after} | {n for n in added if n not in before}
+    return tuple(sorted(changed))
+
+
+def _digits(number: str) -> str:
+    digits = "".join(str(int(c)) for c in _SEPARATORS.sub("", number))
+    return digits.strip("0") or "0"

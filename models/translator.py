@@ -1,0 +1,218 @@
+"""Sentence in, sentence out: batches, quality guards and one second try for what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from .batching import run_batches
+from .checkpoint import resolve
+from .engine import Engine, Generation, GenerationOptions, load_engine
+from .errors import ConfigError
+from .guards import FLAGS, GuardOptions, check, has_content
+from .normalization import normalize
+
+# Takes a text, a counter of tokens and a limit; gives pieces, in order, that fit the limit.
+Splitter = Callable[[str, Callable[[str], int], int], list[str]]
+
+# No single character becomes more tokens, even where one sign stands for a phrase.
+_SHORTEST_LIMIT = 48
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatorOptions:
+    """How to translate.
+
+    A sentence of more than `max_source_tokens` (or than the model reads) is translated in pieces:
+    models trained on sentences do badly on longer texts, well before their hard limit. A batch
+    has at most `max_rows` sentences and `token_budget` tokens, padding included. With `retry`,
+    what a guard flags is decoded once more under `stricter`.
+    """
+
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    guards: GuardOptions = field(default_factory=GuardOptions)
+    max_source_tokens: int = 200
+    token_budget: int = 2048
+    max_rows: int = 64
+    retry: bool = True
+
+    def __post_init__(self) -> None:
+        lowest = {"max_source_tokens": _SHORTEST_LIMIT, "token_budget": 1, "max_rows": 1}
+        for name, low in lowest.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name}: must be {low} or more, not {getattr(self, name)}")
+
+    def stricter(self) -> GenerationOptions:
+        """Make loops impossible and repetition costly."""
+        usual = self.generation
+        return replace(
+            usual,
+            beam_size=max(usual.beam_size, 4),
+            no_repeat_ngram_size=min(usual.no_repeat_ngram_size or 3, 3),
+            repetition_penalty=max(usual.repetition_penalty, 1.1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What became of one sentence.
+
+    `flags` are the guards' findings (`guards.FLAGS`) that remain after the second try, which
+    `retried` says there was. `pieces` is how many parts the model saw: 0 for a segment without
+    letters or digits, which is passed through as it is. `score` is the mean log-probability of
+    the output's tokens, None if the model saw nothing.
+    """
+
+    source: str
+    target: str
+    flags: tuple[str, ...] = ()
+    retried: bool = False
+    pieces: int = 1
+    score: float | None = None
+
+
+class Translator:
+    """Translates sentences with an engine. It holds no state between calls."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: TranslatorOptions | None = None,
+        splitter: Splitter | None = None,
+    ) -> None:
+        self.engine = engine
+        self.options = options or TranslatorOptions()
+        self._splitter = splitter or split_at_spaces
+        self._limit = min(self.options.max_source_tokens, engine.max_source_tokens)
+        if self._limit < _SHORTEST_LIMIT:
+            raise ConfigError(
+                f"{engine.checkpoint.name} reads {self._limit} tokens at a time, which is too few"
+            )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        name: str,
+        *,
+        revision: str | None = None,
+        offline: bool | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        compute_type: str | None = None,
+        options: TranslatorOptions | None = None,
+        splitter: Splitter | None = None,
+    ) -> Translator:
+        """Load the model called `name`: see `resolve` and `load_engine`."""
+        checkpoint = resolve(name, revision, offline)
+        loaded = load_engine(checkpoint, engine, device, threads, compute_type)
+        return cls(loaded, options, splitter)
+
+    def translate(self, sentences: Sequence[str]) -> list[Translation]:
+        """Give one translation for each sentence, in order, whatever the sentence holds.
+
+        Sentences that are equal once normalized are decoded once. No text is cut off: a sentence
+        that is too long is split, and the translations of its pieces are joined with a space.
+        """
+        normal = [normalize(sentence) for sentence in sentences]
+        pieces, rows = self._split(list(dict.fromkeys(filter(has_content, normal))))
+        outputs = self._decode(rows)
+
+        translations = []
+        for sentence, text in zip(sentences, normal, strict=True):
+            if text in pieces:
+                parts = [outputs[piece] for piece in pieces[text]]
+                translations.append(_join(sentence, parts))
+            else:
+                translations.append(Translation(sentence, sentence, pieces=0))
+        return translations
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.engine.close()
+
+    def _split(self, texts: list[str]) -> tuple[dict[str, list[str]], dict[str, list[int]]]:
+        """For each text its pieces, and for each piece that occurs its tokens."""
+        pieces: dict[str, list[str]] = {}
+        rows: dict[str, list[int]] = {}
+        for text, tokens in zip(texts, self.engine.tokenize(texts), strict=True):
+            if len(tokens) <= self._limit:
+                pieces[text] = [text]
+                rows[text] = tokens
+            else:
+                pieces[text] = self._cut(text)
+                rows.update(zip(pieces[text], self.engine.tokenize(pieces[text]), strict=True))
+        return pieces, rows
+
+    def _cut(self, text: str) -> list[str]:
+        count, limit = self.engine.count_tokens, self._limit
+        parts = self._splitter(text, count, limit) or [text]
+        # The splitter may be someone else's: whatever it leaves too long is split here.
+        fitting = [p for part in parts for p in split_at_spaces(part, count, limit)]
+        return [part for part in fitting if has_content(part)]
+
+    def _decode(self, rows: dict[str, list[int]]) -> dict[str, _Output]:
+        """For each piece the better one of its outputs."""
+        outputs = self._try(rows, self.options.generation)
+        doubtful = {text: rows[text] for text, output in outputs.items() if output.flags}
+        if doubtful and self.options.retry:
+            for text, second in self._try(doubtful, self.options.stricter()).items():
+                better = min(outputs[text], second, key=_Output.rank)
+                outputs[text] = replace(better, retried=True)
+        return outputs
+
+    def _try(self, rows: dict[str, list[int]], options: GenerationOptions) -> dict[str, _Output]:
+        generations = run_batches(
+            list(rows.values()),
+            lambda batch: self.engine.generate(batch, options),
+            self.options.token_budget,
+            self.options.max_rows,
+        )
+        return {
+            text: _Output(result, check(text, result.text, result.truncated, self.options.guards))
+            for text, result in zip(rows, generations, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What the model made of one piece, and what the guards say of it."""
+
+    result: Generation
+    flags: tuple[str, ...]
+    retried: bool = False
+
+    def rank(self) -> tuple[int, float]:
+        """Lower is better: fewer flags, then a higher score."""
+        return len(self.flags), -(self.result.score or 0.0)
+
+
+def _join(source: str, parts: list[_Output]) -> Translation:
+    flags = {flag for part in parts for flag in part.flags}
+    tokens = sum(len(part.result.tokens) for part in parts)
+    total = sum((part.result.score or 0.0) * len(part.result.tokens) for part in parts)
+    return Translation(
+        source,
+        " ".join(part.result.text for part in parts if part.result.text),
+        tuple(flag for flag in FLAGS if flag in flags),
+        any(part.retried for part in parts),
+        len(parts),
+        total / tokens if tokens else None,
+    )
+
+
+def split_at_spaces(text: str, count: Callable[[str], int], limit: int) -> list[str]:
+    """Halve a text, at the space nearest its middle, until each piece has at most `limit` tokens.
+
+    A word that is too long by itself is cut in its middle. Joined again, the pieces are the text.
+    """
+    if len(text) < 2 or count(text) <= limit:
+        return [text]
+    middle = len(text) // 2
+    before, after = text.rfind(" ", 1, middle), text.find(" ", middle, -1)
+    spaces = [space for space in (before, after) if space != -1]
+    cut = min(spaces, key=lambda space: abs(space - middle), default=middle)
+    left, right = text[:cut].rstrip(), text[cut:].lstrip()
+    return [
+        piece for half in (left, right) if half for piece in split_at_spaces(half, count, limit)
+    ]

@@ -1,0 +1,113 @@
+"""Guards flag what is wrong with a translation and leave ordinary ones alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from khulasa.models.errors import ConfigError
+from khulasa.models.guards import FLAGS, GuardOptions, check, loops, number_changes
+
+GOOD = [
+    ("وصل القطار إلى المحطة قبل الموعد.", "The train reached the station early."),
+    ("نعم.", "Yes."),
+    ("لا، لا، لا!", "No, no, no!"),
+    ("بلغ عدد الزوار ٢٥٠٠ زائر.", "There were 2,500 visitors."),
+    ("ارتفع السعر ٣٫٥٪ أمس.", "The price rose 3.5% yesterday."),
+    ("باع المزارع 5 آلاف شتلة.", "The farmer sold 5,000 seedlings."),
+    ("اشترى 3 كتب من السوق.", "He bought three books at the market."),
+    ("اشترى خمسة وعشرين كتابا.", "He bought 25 books."),
+    ("عقد الاجتماع في 14/2/2023 مساء.", "The meeting was held on February 14, 2023."),
+    ("تأسست الشركة عام 1998 وأغلقت عام 1998.", "It was founded and closed in 1998."),
+    ("قال خبير من شركة سابك.", "An expert from SABIC (سابك) said so on the record."),
+    ("النتيجة: 0 0 0 0 0", "The result: 0 0 0 0 0"),
+]
+
+
+@pytest.mark.parametrize(("source", "target"), GOOD)
+def test_ordinary_translations_pass(source, target):
+    assert check(source, target) == ()
+
+
+BAD = [
+    ("نعم.", "", ("empty",)),
+    ("نعم.", " ... ", ("empty",)),
+    ("وصل القطار إلى المحطة.", "وصل القطار to the station.", ("untranslated",)),
+    ("السلطة طازجة.", "salad salad salad salad", ("repetition",)),
+    ("السلطة طازجة اليوم.", "It is fresh, it is fresh, it is fresh", ("repetition",)),
+    ("ضحك الطفل طويلا.", "The child laughed hahahahahahaha", ("repetition",)),
+    ("قال ذلك وهو يبتسم ثم غادر القاعة مع رفاقه الثلاثة.", "He said.", ("length_ratio",)),
+    ("نعم.", "Yes, and then he went on to speak about the harvest.", ("length_ratio",)),
+    ("بلغ العدد 2500 زائر.", "There were 3500 visitors.", ("numbers",)),
+    ("بلغ العدد 2500 زائر.", "There were many visitors.", ("numbers",)),
+    ("زار المعرض كثيرون.", "The fair had 340 visitors.", ("numbers",)),
+    ("وصل القطار إلى نابلس.", "The train reached ⁇ in time.", ("unknown",)),
+    ("وصل القطار إلى نابلس.", "The train reached <unk> in time.", ("unknown",)),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "flags"), BAD)
+def test_what_is_wrong_is_flagged(source, target, flags):
+    assert check(source, target) == flags
+
+
+def test_truncation_is_passed_on():
+    assert check("نعم.", "Yes", truncated=True) == ("truncated",)
+    assert check("نعم.", "", truncated=True) == ("empty", "truncated")
+
+
+def test_a_loop_that_compresses_too_well_is_flagged():
+    target = "the new bridge over the river will open in the spring of next year for cars, " * 5
+    assert "repetition" in check("سيفتح الجسر.", target)
+
+
+def test_repetition_that_the_source_has_is_no_fault():
+    assert loops("go go go go")
+    assert check("هيا هيا هيا هيا", "go go go go") == ()
+
+
+def test_small_numbers_may_be_spelled_out_but_not_dropped():
+    assert number_changes("اشترى 3 كتب.", "He bought three books.") == ()
+    assert number_changes("اشترى 3 كتب.", "He bought books.") == ("3",)
+    assert number_changes("اشترى 47 كتابا.", "He bought one book.") == ("47",)
+
+
+def test_a_future_verb_is_not_taken_for_the_word_six():
+    assert number_changes("ستفتح المدرسة قريبا.", "The school opens in 40 days.") == ("4",)
+    assert number_changes("ستة كتب.", "6 books.") == ()
+
+
+def test_the_number_guard_can_be_turned_off():
+    options = GuardOptions(numbers=False)
+    assert check("بلغ العدد 2500 زائر.", "There were many visitors.", options=options) == ()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(max_size=80), st.text(max_size=80), st.booleans())
+def test_any_two_texts_are_judged_by_known_flags(source, target, truncated):
+    flags = check(source, target, truncated)
+    assert list(flags) == [flag for flag in FLAGS if flag in flags]
+    assert truncated == ("truncated" in flags)
+
+
+@pytest.mark.parametrize("text", ["ab" * 30_000, "a b c " * 10_000, "x" * 60_000, "1," * 30_000])
+def test_time_grows_with_the_length_and_not_with_its_square(text):
+    begin = time.perf_counter()
+    check(text, text)
+    assert time.perf_counter() - begin < 5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_arabic_share": 1.5},
+        {"min_length_ratio": 3.0, "max_length_ratio": 2.0},
+        {"max_compression": 0.5},
+    ],
+)
+def test_senseless_thresholds_are_refused(values):
+    with pytest.raises(ConfigError, match=r"guards\."):
+        GuardOptions(**values)
