@@ -14,6 +14,11 @@ COMMANDS = {
     "clean": ("run", "Clean Arabic text."),
     "translate": ("run", "Clean and translate into English."),
     "summarize": ("run", "Clean and summarize in Arabic."),
+    "evaluate": ("evaluate", "Evaluate over data sets and compare with the baseline."),
+    "score": ("evaluate", "Score a file of hypotheses, one segment a line."),
+    "compare": ("evaluate", "Compare runs, with tests of significance."),
+    "history": ("evaluate", "List the runs with their verdicts and scores."),
+    "accept": ("evaluate", "Make a run the baseline of later ones."),
     "train": ("train", "Train or fine-tune a translator or a summarizer."),
     "doctor": ("doctor", "Tell what runs where on this machine, and why."),
 }

@@ -69,3 +69,14 @@ def export(run_folder: Path, target: Path, average: int) -> None:
 
     write(run_folder, target, average)
     click.echo(f"{target}")
+
+
+@train.command()
+@click.argument("run_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
+def plot(run_folder: Path, picture: Path) -> None:
+    """Draw a run's learning curves into PICTURE (.png, .svg or .pdf)."""
+    from ..models.training.plot import plot_log
+
+    plot_log(run_folder, picture)
+    click.echo(f"{picture}")

@@ -296,3 +296,12 @@ def test_a_vocabulary_too_large_for_its_material_is_refused_with_the_largest_siz
     values["vocabulary"] = {"size": 3000}
     with pytest.raises(ConfigError, match="value <="):
         train(TrainingConfig.model_validate(values), tmp_path)
+
+
+def test_learning_curves_are_drawn_from_the_log(finished, tmp_path):
+    from khulasa.models.training.plot import plot_log
+
+    plot_log(finished, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match=r"log\.csv"):
+        plot_log(tmp_path, tmp_path / "none.png")
