@@ -43,13 +43,15 @@ class TranslatorOptions:
                 raise ConfigError(f"{name}: must be {low} or more, not {getattr(self, name)}")
 
     def stricter(self) -> GenerationOptions:
-        """Make loops impossible and repetition costly."""
+        """Make loops impossible.
+
+        Without a repetition penalty, under which the two engines would differ.
+        """
         usual = self.generation
         return replace(
             usual,
             beam_size=max(usual.beam_size, 4),
             no_repeat_ngram_size=min(usual.no_repeat_ngram_size or 3, 3),
-            repetition_penalty=max(usual.repetition_penalty, 1.1),
         )
 
 

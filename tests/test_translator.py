@@ -116,8 +116,8 @@ def test_a_flagged_output_is_decoded_once_more_with_stricter_options():
     assert (loop.target, loop.flags, loop.retried) == ("It is a fresh salad.", (), True)
     assert len(seen) == 4
     first, second = seen[0], seen[-1]
-    assert (first.no_repeat_ngram_size, first.repetition_penalty, first.beam_size) == (0, 1.0, 2)
-    assert (second.no_repeat_ngram_size, second.repetition_penalty, second.beam_size) == (3, 1.1, 4)
+    assert (first.no_repeat_ngram_size, first.beam_size) == (0, 2)
+    assert (second.no_repeat_ngram_size, second.beam_size) == (3, 4)
     assert fine.retried
 
 
