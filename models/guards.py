@@ -134,6 +134,8 @@ def _length_fits(source: str, target: str, options: GuardOptions) -> bool:
 
 _NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
 _SEPARATORS = re.compile(r"[.,٫٬]")
+_DECIMALS = re.compile(r"[.٫]\d{1,2}$")
+_THOUSANDS = re.compile(r"(?:000)+$")
 _SMALL = 12
 _ENGLISH_SMALL = re.compile(
     r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|once|twice|"
@@ -151,15 +153,15 @@ _ARABIC_NUMBER_WORD = re.compile(
 def number_changes(source: str, target: str) -> tuple[str, ...]:
     """List the numbers that one text has and the other lacks, by their digits.
 
-    Numbers are compared as strings of ASCII digits without separators and without leading and
-    trailing zeros, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000. What is spelled out is let
-    through: a number up to 12 is not lost if the English has a small number word or a month, and
+    Numbers are compared as strings of ASCII digits without separators, leading zeros and whole
+    thousands, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000, but 150 is not 1,500. What is spelled out
+    is let through: a number up to 12 is not lost if the English has a small number word or a month, and
     none is added where the Arabic has a number word.
     """
     before, after = (Counter(map(_digits, _NUMBER.findall(text))) for text in (source, target))
     lost = before - after
     if _ENGLISH_SMALL.search(target):
-        lost = Counter({n: k for n, k in lost.items() if int(n or 0) > _SMALL})
+        lost = Counter({n: k for n, k in lost.items() if len(n) > 2 or int(n) > _SMALL})
     added = Counter() if _ARABIC_NUMBER_WORD.search(source) else after - before
     # That a number comes once instead of twice is style; that it is nowhere is an error.
     changed = {n for n in lost if n not in after} | {n for n in added if n not in before}
@@ -167,5 +169,8 @@ def number_changes(source: str, target: str) -> tuple[str, ...]:
 
 
 def _digits(number: str) -> str:
-    digits = "".join(str(int(c)) for c in _SEPARATORS.sub("", number))
-    return digits.strip("0") or "0"
+    # 2.50 is 2.5, and 2.500 may be two thousand and a half: only one or two digits are decimals.
+    if decimals := _DECIMALS.search(number):
+        number = number[: decimals.start()] + decimals[0].rstrip("0٠.٫")
+    digits = "".join(str(int(c)) for c in _SEPARATORS.sub("", number)).lstrip("0")
+    return _THOUSANDS.sub("", digits) or "0"

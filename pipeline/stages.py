@@ -160,6 +160,15 @@ def sentences_in(document: Document, language: Language) -> list[str]:
     return [sentence.target for sentence in document.translation.sentences]
 
 
+def _segments(hypothesis: str, reference: str) -> tuple[list[str], list[str]]:
+    """Both texts by paragraph where they have as many, else whole.
+
+    Over long segments n-grams match by chance, and scores come out too high.
+    """
+    pair = split_paragraphs(hypothesis), split_paragraphs(reference)
+    return pair if len(pair[0]) == len(pair[1]) else ([hypothesis], [reference])
+
+
 class ScoreStage:
     """Fills in `scores`: against references where there are some, and the checks that need none."""
 
@@ -185,7 +194,7 @@ class ScoreStage:
         reference = document.references.translation
         if document.translation is not None and document.clean is not None:
             if reference is not None:
-                found = score_translation([document.translation.text], [reference])
+                found = score_translation(*_segments(document.translation.text, reference))
                 scores["translation"] = {name: score.value for name, score in found.items()}
             checks |= check_translation(document.clean.text, document.translation.text)
         for language, summary in document.summaries.items():

@@ -76,8 +76,19 @@ def test_small_numbers_may_be_spelled_out_but_not_dropped():
 
 
 def test_a_future_verb_is_not_taken_for_the_word_six():
-    assert number_changes("ستفتح المدرسة قريبا.", "The school opens in 40 days.") == ("4",)
+    assert number_changes("ستفتح المدرسة قريبا.", "The school opens in 40 days.") == ("40",)
     assert number_changes("ستة كتب.", "6 books.") == ()
+
+
+def test_a_zero_more_or_less_is_another_number_but_whole_thousands_may_be_words():
+    assert number_changes("في 150 مدرسة.", "In 1,500 schools.") == ("150", "1500")
+    assert number_changes("بلغ 240 ألف طن.", "It came to 240,0000 tonnes.") == ("240",)
+    assert number_changes("بلغ 240 ألف طن.", "It came to 240,000 tonnes.") == ()
+    assert number_changes("بلغت النسبة 2.50 في المئة.", "The rate was 2.5 percent.") == ()
+
+
+def test_a_number_of_any_length_is_compared():
+    assert number_changes("9" * 6000, "One page of digits.") == ("9" * 6000,)
 
 
 def test_the_number_guard_can_be_turned_off():
