@@ -21,13 +21,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PIECES = 62_834  # opus-mt-ar-en's vocabulary
 
-WORDS = (
-    "قال الوزير إن الحكومة ستفتح مدارس جديدة في المدينة خلال العام المقبل بعد أن أعلنت الشركة عن "
-    "خطة كبيرة لتطوير الميناء وزيادة عدد العمال فيه وسط ترحيب من الأهالي ومطالب بمزيد من الخدمات"
-).split()
+WORDS = """
+قال الوزير إن الحكومة ستفتح مدارس جديدة في المدينة خلال العام المقبل بعد أن
+أعلنت الشركة عن خطة كبيرة لتطوير الميناء وزيادة عدد العمال فيه وسط ترحيب من
+الأهالي ومطالب بمزيد من الخدمات
+""".split()  # noqa: SIM905 (a list of so many would be unreadable)
 
 
 def build_checkpoint(folder: Path) -> Path:
@@ -76,7 +78,8 @@ def build_checkpoint(folder: Path) -> Path:
         )
     )
     with torch.no_grad():
-        marian.get_input_embeddings().weight[-1] = 0
+        embedding: Any = marian.get_input_embeddings().weight
+        embedding[-1] = 0
     marian.save_pretrained(folder)
     print(f"{sum(p.numel() for p in marian.parameters()) / 1e6:.1f} M parameters")
     return folder
@@ -132,7 +135,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
     slow = timed(load_engine(checkpoint, "transformers", "cpu", None, "float32"), 10**9, 16)
     fast = timed(load_engine(checkpoint, "ctranslate2", "cpu", None, "int8"), 4096, 64)
-    slow(), fast()  # warm up
+    for warm_up in (slow, fast):
+        warm_up()
     ratios = []
     for number in range(1, options.rounds + 1):
         left, right = fast(), slow()

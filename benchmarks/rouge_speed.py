@@ -17,9 +17,10 @@ import random
 import statistics
 import time
 
+from rouge_score.rouge_scorer import RougeScorer
+
 from khulasa.eval.summary import ROUGE_TYPES, rouge
 from khulasa.eval.tokenize import RougeTokenizer
-from rouge_score.rouge_scorer import RougeScorer
 
 
 def make_pairs(count: int, seed: int = 7) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ def score_translation(
     check_pairs(hypotheses, references, ids)
     return {
         name: _score(name, metric, hypotheses, references)
-        for name, metric in _metrics(language).items()
+        for name, metric in pooled_metrics(language).items()
     }
 
 
@@ -65,15 +65,15 @@ def segment_statistics(
     return {
         name: SegmentStatistics(
             name,
-            np.array(_counts(metric, hypotheses, references), dtype=np.float64),
+            np.array(count(metric, hypotheses, references), dtype=np.float64),
             metric.combine,
         )
-        for name, metric in _metrics(language).items()
+        for name, metric in pooled_metrics(language).items()
     }
 
 
 @dataclass(frozen=True, slots=True)
-class _Metric:
+class PooledMetric:
     """A sacrebleu metric, the same for single segments, and its formula over many resamples."""
 
     corpus: Any
@@ -81,7 +81,8 @@ class _Metric:
     combine: Callable[[Array], Array]
 
 
-def _metrics(language: str) -> dict[str, _Metric]:
+def pooled_metrics(language: str) -> dict[str, PooledMetric]:
+    """Give bleu, chrf, chrf++ and ter for texts in `language`: see `PooledMetric`."""
     if language not in _BLEU_TOKENIZER:
         raise ScoreError(f"language {language!r}: need 'ar' or 'en'")
     from sacrebleu.metrics.bleu import BLEU
@@ -91,34 +92,35 @@ def _metrics(language: str) -> dict[str, _Metric]:
     tokenizer = _BLEU_TOKENIZER[language]
     chrf_words, ter = CHRF(word_order=2), TER()
     return {
-        "bleu": _Metric(
+        "bleu": PooledMetric(
             BLEU(tokenize=tokenizer), BLEU(tokenize=tokenizer, effective_order=True), _combine_bleu
         ),
         "chrf": _chrf(),
-        "chrf++": _Metric(chrf_words, chrf_words, _combine_chrf),
-        "ter": _Metric(ter, ter, _combine_ter),
+        "chrf++": PooledMetric(chrf_words, chrf_words, _combine_chrf),
+        "ter": PooledMetric(ter, ter, _combine_ter),
     }
 
 
-def _chrf() -> _Metric:
+def _chrf() -> PooledMetric:
     from sacrebleu.metrics.chrf import CHRF
 
     chrf = CHRF()
-    return _Metric(chrf, chrf, _combine_chrf)
+    return PooledMetric(chrf, chrf, _combine_chrf)
 
 
-def _counts(
-    metric: _Metric, hypotheses: Sequence[str], references: Sequence[str]
+def count(
+    metric: PooledMetric, hypotheses: Sequence[str], references: Sequence[str]
 ) -> list[list[float]]:
+    """Count what the metric pools, one row a segment."""
     # Not a public name, but the hook on which sacrebleu's own significance tests rest; the public
     # ones would count every segment twice, and chrF's would not show its counts at all.
     return metric.corpus._extract_corpus_statistics(list(hypotheses), [list(references)])
 
 
 def _score(
-    name: str, metric: _Metric, hypotheses: Sequence[str], references: Sequence[str]
+    name: str, metric: PooledMetric, hypotheses: Sequence[str], references: Sequence[str]
 ) -> Score:
-    counts = _counts(metric, hypotheses, references)
+    counts = count(metric, hypotheses, references)
     return Score(
         name=name,
         value=metric.corpus._aggregate_and_compute(counts).score,

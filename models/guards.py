@@ -98,8 +98,9 @@ def loops(text: str, options: GuardOptions | None = None) -> bool:
     """Whether a text goes round in circles: it compresses too well, or a phrase comes thrice.
 
     The threshold for zlib is that of speech recognition with fall-back decoding (Whisper): plain
-    sentences have a ratio near 1, loops one of 2 and more. A single word may come three times
-    ("no, no, no"), but not four. Time is linear in the length of `text`.
+    sentences have a ratio near 1, loops one of 2 and more. A word or phrase that comes three times
+    in a row is one too; a source that says "no, no, no" loops as well, and clears its translation.
+    Time is linear in the length of `text`.
     """
     options = options or GuardOptions()
     data = text.encode("utf-8", "replace")
@@ -116,7 +117,7 @@ def _phrase_loops(words: list[str]) -> bool:
         run = 0
         # A phrase of `size` words that comes n times is (n - 1) * size words equal to the word
         # `size` places before.
-        needed = 3 if size == 1 else 2 * size
+        needed = 2 * size
         for word, before in zip(words[size:], words, strict=False):
             run = run + 1 if word == before else 0
             # Digits repeat in tables and scores: "0 0 0 0" is no loop.
@@ -155,8 +156,8 @@ def number_changes(source: str, target: str) -> tuple[str, ...]:
 
     Numbers are compared as strings of ASCII digits without separators, leading zeros and whole
     thousands, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000, but 150 is not 1,500. What is spelled out
-    is let through: a number up to 12 is not lost if the English has a small number word or a month, and
-    none is added where the Arabic has a number word.
+    is let through: a number up to 12 is not lost if the English has a small number word or a
+    month, and none is added where the Arabic has a number word.
     """
     before, after = (Counter(map(_digits, _NUMBER.findall(text))) for text in (source, target))
     lost = before - after

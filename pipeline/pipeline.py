@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..models.batching import windows
 from ..models.checkpoint import Checkpoint, resolve
 from ..models.engine import Engine, load_engine
 from ..models.errors import ConfigError, InputError
@@ -89,8 +89,7 @@ class Pipeline:
         document raises InputError.
         """
         reject = on_reject or _raise
-        stream = iter(documents)
-        while window := list(islice(stream, self.config.window)):
+        for window in windows(documents, self.config.window):
             yield from self._run_window(window, reject)
 
     def _run_window(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from khulasa.models import normalization
 from khulasa.models.errors import ConfigError, InputError
 from khulasa.pipeline.clean import RULES, CleanOptions, clean

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from khulasa.cli.main import main
 
 ARTICLE = "أعلنت الوزارة أن 3 مدارس جديدة ستفتح في المدينة.\n\nورحب الأهالي بالقرار. وشكروا الوزير."

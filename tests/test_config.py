@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from khulasa.models.errors import ConfigError
 from khulasa.pipeline.config import CONFIGS, config_names, load_config
 

@@ -5,6 +5,7 @@ import gzip
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from khulasa.models.errors import InputError
 from khulasa.pipeline.decode import decode, repair_mojibake
 from khulasa.pipeline.html import extract_html, looks_like_html

@@ -11,6 +11,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from khulasa.eval.fidelity import (
     REPETITION_LIMIT,
     check_summary,

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.significance import PairedTest
+
 from khulasa.eval import significance
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.significance import (
@@ -20,8 +23,6 @@ from khulasa.eval.significance import (
     paired_bootstrap,
 )
 from khulasa.eval.translation import segment_statistics
-from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.significance import PairedTest
 
 
 def noisy(sentences, error_rate, seed):

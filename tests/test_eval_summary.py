@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.summary import (
     ROUGE_TYPES,
@@ -23,7 +25,6 @@ from khulasa.eval.summary import (
     summary_statistics,
 )
 from khulasa.eval.tokenize import RougeTokenizer
-from rouge_score.rouge_scorer import RougeScorer
 
 CASES = json.loads((Path(__file__).parent / "data" / "rouge_ar.json").read_text("utf-8"))["cases"]
 ARABIC, ENGLISH = RougeTokenizer("ar"), RougeTokenizer("en")

@@ -7,9 +7,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.tokenizers import DefaultTokenizer
+
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.tokenize import RougeTokenizer
-from rouge_score.tokenizers import DefaultTokenizer
 
 TASHKEEL = "\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652\u0670"
 ARABIC_WORDS = st.text(alphabet="ابتثجحخدذرزسشصضطظعغفقكلمنهويىةأإآؤئء ،.؟12٣", max_size=40)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import sacrebleu
+
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.translation import score_chrf, score_translation, segment_statistics
 

@@ -6,6 +6,7 @@ import itertools
 import json
 
 import pytest
+
 from khulasa.models.errors import ConfigError, InputError
 from khulasa.pipeline.config import load_config
 from khulasa.pipeline.document import Document, References

@@ -20,6 +20,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from khulasa.models.errors import ConfigError, InputError
 from khulasa.pipeline.document import Document, References
 from khulasa.pipeline.readers import (

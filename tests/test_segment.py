@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from khulasa.pipeline.segment import (
     join_paragraphs,
     sentence_spans,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from khulasa.models.checkpoint import resolve
 from khulasa.models.engine import GenerationOptions, load_engine
 from khulasa.models.errors import ConfigError, InputError

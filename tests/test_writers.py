@@ -24,6 +24,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+
 from khulasa.models.errors import InputError, KhulasaError
 from khulasa.pipeline import writers
 from khulasa.pipeline.document import (

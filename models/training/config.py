@@ -25,7 +25,7 @@ class SourceConfig(_Section):
 
     path: str
     format: Literal["tsv", "jsonl", "articles"] = "tsv"
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     source_column: str = "ar"
     target_column: str = "en"
     target: Literal["oracle", "summary"] = "oracle"
@@ -34,9 +34,9 @@ class SourceConfig(_Section):
 class FilterConfig(_Section):
     """Pairs outside these bounds are left out, and counted by reason."""
 
-    max_characters: int = Field(600, gt=0)
-    max_length_ratio: float = Field(3.0, gt=1)
-    min_script_share: float = Field(0.5, ge=0, le=1)
+    max_characters: int = Field(default=600, gt=0)
+    max_length_ratio: float = Field(default=3.0, gt=1)
+    min_script_share: float = Field(default=0.5, ge=0, le=1)
     numbers_agree: bool = True
     duplicates: bool = True
 
@@ -47,9 +47,9 @@ class VocabularyConfig(_Section):
     `reuse` takes the vocabulary of an existing MarianMT checkpoint instead.
     """
 
-    size: int = Field(8000, ge=300)
-    sample_lines: int = Field(400_000, gt=0)
-    character_coverage: float = Field(0.9995, gt=0, le=1)
+    size: int = Field(default=8000, ge=300)
+    sample_lines: int = Field(default=400_000, gt=0)
+    character_coverage: float = Field(default=0.9995, gt=0, le=1)
     reuse: str | None = None
 
 
@@ -66,7 +66,7 @@ class ModelConfig(_Section):
     heads: int = 4
     encoder_layers: int = 4
     decoder_layers: int = 2
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     max_positions: int = 512
     embedding_start: Literal["random", "alignment"] = "random"
     outputs: Literal["all", "targets"] = "all"
@@ -78,11 +78,11 @@ class AlignmentConfig(_Section):
     `weight` 0 switches it off; it falls to `final_weight` over `decay_updates`.
     """
 
-    pairs: int = Field(100_000, gt=0)
-    iterations: int = Field(5, gt=0)
-    weight: float = Field(0.0, ge=0)
-    final_weight: float = Field(0.0, ge=0)
-    decay_updates: int = Field(3000, gt=0)
+    pairs: int = Field(default=100_000, gt=0)
+    iterations: int = Field(default=5, gt=0)
+    weight: float = Field(default=0.0, ge=0)
+    final_weight: float = Field(default=0.0, ge=0)
+    decay_updates: int = Field(default=3000, gt=0)
 
 
 class OptimizationConfig(_Section):
@@ -92,17 +92,17 @@ class OptimizationConfig(_Section):
     to `max_batch_tokens` by `batch_growth` tokens an update.
     """
 
-    total_updates: int = Field(10_000, gt=0)
-    warmup_updates: int = Field(800, ge=0)
-    cooldown_updates: int = Field(2_000, ge=0)
-    learning_rate: float = Field(6e-4, gt=0)
+    total_updates: int = Field(default=10_000, gt=0)
+    warmup_updates: int = Field(default=800, ge=0)
+    cooldown_updates: int = Field(default=2_000, ge=0)
+    learning_rate: float = Field(default=6e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = Field(0.01, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    batch_tokens: int = Field(1200, gt=0)
-    max_batch_tokens: int = Field(3000, gt=0)
-    batch_growth: float = Field(0.3, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    batch_tokens: int = Field(default=1200, gt=0)
+    max_batch_tokens: int = Field(default=3000, gt=0)
+    batch_growth: float = Field(default=0.3, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
@@ -110,16 +110,16 @@ class ValidationConfig(SourceConfig):
     """A development set decoded greedily while training runs."""
 
     format: Literal["tsv", "jsonl", "articles"] = "articles"
-    examples: int = Field(200, gt=0)
-    every: int = Field(1000, gt=0)
+    examples: int = Field(default=200, gt=0)
+    every: int = Field(default=1000, gt=0)
 
 
 class CheckpointConfig(_Section):
     """How often the state is saved, and how many sets of weights are kept to average."""
 
-    every: int = Field(500, gt=0)
-    keep: int = Field(8, gt=0)
-    average: int = Field(4, gt=0)
+    every: int = Field(default=500, gt=0)
+    keep: int = Field(default=8, gt=0)
+    average: int = Field(default=4, gt=0)
 
 
 class TrainingConfig(_Section):

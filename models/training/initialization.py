@@ -59,7 +59,7 @@ def build_marian(shape: ModelConfig, vocabulary: int) -> Any:
                     ("v_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
                 )
                 torch.nn.init.xavier_uniform_(weight, gain=residual if scaled else 1.0)
-        embedding = model.get_input_embeddings().weight
+        embedding: Any = model.get_input_embeddings().weight
         embedding.normal_(std=shape.d_model**-0.5)
         embedding[pad] = 0
     return model

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Guide = Callable[[Ids, Ids], NDArray[np.float32]]
 
 LOG_EVERY = 50
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "updates", "seconds", "epoch", "tokens", "learning_rate", "batch_tokens", "loss",
     "cross_entropy", "shuffled_cross_entropy", "encoder_deviation", "tokens_per_second",
     "chrf", "bleu",

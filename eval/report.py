@@ -1,0 +1,504 @@
+"""The report of a run: one self-contained HTML page, and a Markdown summary for a pull request.
+
+The page needs no network and opens from disk. Everything in it that comes from data is escaped,
+and its content security policy admits no script and no style but its own, named by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from . import plots
+from .gate import Gate, Line
+from .history import Entry
+from .job import TASKS, MetricScore, Record, Run
+from .marks import marked_change, marked_pair, marked_source, markup, plain
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+MAX_EXAMPLES = 150
+MAX_TREND = 60
+_MAX_PLOTS = 12
+
+_TASK_NAMES = {
+    "translation": "Translation",
+    "summary_ar": "Arabic summary",
+    "summary_en": "English summary",
+    "agreement": "Agreement of the summaries",
+}
+# The metric that stands for a task where one must: for sorting, and in the plots.
+_LEADING = ("chrf++", "rougeL", "rouge1", "chrf", "bleu", "rougeLsum", "rouge2", "ter")
+_STATUS_WORDS = {
+    "failed": "failed",
+    "worse": "worse",
+    "better": "better",
+    "same": "no change",
+    "changed": "changed",
+    "alone": "not compared",
+}
+_METRIC_WORDS = {
+    "bleu": "Word n-grams shared with the reference, with a penalty for brevity.",
+    "chrf": "Character n-grams shared with the reference (F, recall counts double).",
+    "chrf++": "chrF with word unigrams and bigrams.",
+    "ter": "Edits per reference word needed to make the output the reference; lower is better.",
+    "rouge1": "Words shared with the reference summary (F).",
+    "rouge2": "Word pairs shared with the reference summary (F).",
+    "rougeL": "Longest common sequence of words with the reference summary (F).",
+    "rougeLsum": "rougeL, sentence by sentence.",
+    "numbers_kept": "Share of the source's numbers that are in the output.",
+    "numbers_added": "Numbers per document that the source does not have.",
+    "numbers_supported": "Share of the output's numbers that the source has.",
+    "dates_kept": "Share of the source's dates that are in the output.",
+    "dates_added": "Dates per document that the source does not have.",
+    "latin_words_kept": "Share of the words in Latin script (names, brands) that are kept.",
+    "quotations_kept": "Quoted passages: the smaller count over the larger.",
+    "length_ratio": "Letters of output per letter of source.",
+    "untranslated": "Share of the output's letters that are still Arabic.",
+    "repetition": "How well the output compresses; above 2.4 it goes round in circles.",
+    "loop": "Documents in which a stretch stands three times in a row, per cent.",
+    "coverage": "Share of summary words that lie in passages copied from the source.",
+    "density": "Mean length, in words, of the copied passage that a summary word lies in.",
+    "compression": "Source words per summary word.",
+    "novel_unigrams": "Share of the summary's words that the source does not have.",
+    "novel_bigrams": "Share of the summary's word pairs that the source does not have.",
+    "novel_trigrams": "Share of the summary's word triples that the source does not have.",
+    "words": "Length in words.",
+    "empty": "Documents without any output, per cent.",
+    "shared_sentences": "How far both summaries rest on the same sentences of the source.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A task's texts of one example, marked, and its score."""
+
+    task: str
+    source: Markup
+    source_language: str
+    hypothesis: Markup
+    reference: Markup
+    before: Markup | None
+    language: str
+    chips: Sequence[tuple[str, str, str]]
+
+
+def render(
+    run: Run, gate: Gate, *, baseline: Run | None = None, history: Sequence[Entry] = ()
+) -> str:
+    """Build the page. `history` are the runs of the job, oldest first; this one may be there."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = lambda text: plain(str(text))
+    environment.filters["text"] = lambda text: markup(str(text))
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    scores = {score.key: score for score in run.scores}
+    chosen = _chosen(run, gate)
+    leading = {(s.dataset, s.task): s for s in _leading(run)}
+    records, hidden = _worst_first(run.records, leading)
+    page = environment.get_template("report.html.j2").render(
+        run=run,
+        gate=gate,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        title=_title(run, gate),
+        headline=headline(gate),
+        documents=len(run.records),
+        failures=sum(record.error is not None for record in run.records),
+        groups=list(_groups(gate)),
+        scores=scores,
+        lines={line.key: line for line in gate.lines},
+        change=_change,
+        number=_number,
+        arrow={"higher": "↑", "lower": "↓", "neither": ""},
+        status_words=_STATUS_WORDS,
+        task_names=_TASK_NAMES,
+        metric_words=_METRIC_WORDS,
+        trends=list(_trends(run, gate, history, chosen)),
+        histograms=[
+            _histogram(score, baseline)
+            for score in chosen
+            if len(set(score.per_item.values())) > 2  # of yes or no there is no distribution
+        ],
+        scatters=list(_scatters(run, leading, {(r.dataset, r.id) for r in records})),
+        examples=[_example(r, run, baseline, leading, i) for i, r in enumerate(records)],
+        hidden_examples=hidden,
+        datasets=list(dict.fromkeys(record.dataset for record in records)),
+        tasks=[task for task in _TASK_NAMES if task != "agreement" and _has_task(run, task)],
+        leading={task: s.metric for (_, task), s in leading.items()},
+        facts=list(_facts(run)),
+        details=[
+            (name.capitalize(), json.dumps(run.info[name], indent=2, ensure_ascii=False))
+            for name in ("config", "data", "models", "versions", "timings")
+            if run.info.get(name)
+        ],
+        signatures=[("/".join(s.key), s.signature) for s in run.scores],
+    )
+    # What came from data may hold half a surrogate pair, which no file can.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def markdown(run: Run, gate: Gate) -> str:
+    """A summary for a pull request or a chat: what gates and what changed, then the rest."""
+    mark = {"passed": "✅", "failed": "❌", "no baseline": "⚪"}[gate.verdict]
+    against = f" against `{_code(gate.baseline)}`" if gate.baseline else ""
+    out = [
+        f"### {mark} {_md(run.job)}: {_md(headline(gate))}",
+        "",
+        f"Run `{_code(run.id)}`{against}, {len(run.records)} documents.",
+    ]
+    out += [f"- {_md(note)}" for note in gate.notes]
+    telling = [
+        x for x in gate.lines if x.tolerance is not None or x.status not in ("same", "alone")
+    ]
+    rest = [line for line in gate.lines if line not in telling]
+    order = {"failed": 0, "worse": 1}
+    telling.sort(key=lambda line: order.get(line.status, 2))
+    if telling:
+        out += ["", *_md_table(telling)]
+    if rest:
+        out += ["", f"<details><summary>{len(rest)} other scores</summary>", ""]
+        out += [*_md_table(rest), "", "</details>"]
+    return "\n".join(out) + "\n"
+
+
+def headline(gate: Gate) -> str:
+    """The verdict in a line."""
+    gating = [x for x in gate.lines if x.tolerance is not None and x.status != "alone"]
+    if gate.verdict == "no baseline":
+        return "nothing to compare with"
+    if gate.verdict == "passed":
+        return f"passed, {len(gating)} metrics within tolerance"
+    names = ", ".join(f"{_task(line.task)} {line.metric}" for line in gate.failed[:4])
+    more = f" and {len(gate.failed) - 4} more" if len(gate.failed) > 4 else ""
+    return f"failed: {names}{more} got worse by more than chance and tolerance"
+
+
+def table(gate: Gate) -> str:
+    """The scores as lines of text for a terminal, all of them left to right."""
+    rows = [("", "score", "baseline", "change", "p", "tolerance", "")]
+    rows += [
+        (
+            "/".join(map(plain, line.key)),
+            _number(line.value),
+            _number(line.baseline),
+            _number(line.difference, sign=True),
+            "" if line.p_value is None else f"{line.p_value:.3f}",
+            "" if line.tolerance is None else f"{line.tolerance:g}",
+            "FAILED" if line.status == "failed" else _STATUS_WORDS[line.status],
+        )
+        for line in gate.lines
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i in (0, 6) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+# --- what the page shows ---
+
+
+def _title(run: Run, gate: Gate) -> str:
+    return f"{run.job}: {gate.verdict} · {run.id}"
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """The run in few words, for the head of the page."""
+    info = run.info
+    yield "Run", run.id
+    yield "Started", str(info.get("started", ""))
+    for name, model in (info.get("models") or {}).items():
+        yield name.replace("_", " ").capitalize(), str(model)
+    where = [str(info[k]) for k in ("engine", "device") if info.get(k)]
+    if where:
+        yield "Computed on", ", ".join(where)
+    if git := info.get("git"):
+        yield "Commit", f"{git['commit'][:12]}{' (with changes)' if git.get('dirty') else ''}"
+    if seconds := (info.get("timings") or {}).get("outputs"):
+        yield "Time", f"{seconds:.0f} s for the outputs"
+
+
+def _groups(gate: Gate) -> Iterator[tuple[str, str, list[Line]]]:
+    """The lines by data set and task."""
+    keys = dict.fromkeys((line.dataset, line.task) for line in gate.lines)
+    for dataset, task in keys:
+        yield (
+            dataset,
+            task,
+            [line for line in gate.lines if (line.dataset, line.task) == (dataset, task)],
+        )
+
+
+def _chosen(run: Run, gate: Gate) -> list[MetricScore]:
+    """The scores that are worth a plot: those that gate, else those that lead; and the failed."""
+    gating = {x.key for x in gate.lines if x.tolerance is not None}
+    failed = {x.key for x in gate.failed}
+    scores = [s for s in run.scores if s.key in gating] or list(_leading(run))
+    scores.sort(key=lambda score: score.key not in failed)
+    return scores[:_MAX_PLOTS]
+
+
+def _leading(run: Run) -> Iterator[MetricScore]:
+    for key in dict.fromkeys((s.dataset, s.task) for s in run.scores):
+        scores = [s for s in run.scores if (s.dataset, s.task) == key]
+        by_name = {s.metric: s for s in scores}
+        best = next((by_name[name] for name in _LEADING if name in by_name), None)
+        directed = next((s for s in scores if s.better != "neither"), scores[0])
+        yield best or directed
+
+
+def _has_task(run: Run, task: str) -> bool:
+    return any(task in r.texts or task in r.references for r in run.records)
+
+
+def _label(score: MetricScore) -> str:
+    return f"{_task(score.task)}: {score.metric}"
+
+
+def _task(task: str) -> str:
+    return _TASK_NAMES.get(task, task)
+
+
+def _trends(
+    run: Run, gate: Gate, history: Sequence[Entry], chosen: Sequence[MetricScore]
+) -> Iterator[tuple[str, str, Markup]]:
+    past = [entry for entry in history if entry.id < run.id][-(MAX_TREND - 1) :]
+    failed_now = {line.key for line in gate.failed}
+    for score in chosen:
+        points = [
+            plots.TrendPoint(
+                entry.id,
+                point.value,
+                point.low,
+                point.high,
+                failed=entry.verdict == "failed",
+                accepted=entry.accepted is not None,
+            )
+            for entry in past
+            if (point := entry.scores.get(score.key)) and point.signature == score.signature
+        ]
+        if not any(point.value for point in points) and not score.value:
+            continue  # always zero, as it should be
+        now = plots.TrendPoint(
+            run.id,
+            score.value,
+            score.low,
+            score.high,
+            failed=score.key in failed_now,
+            current=True,
+        )
+        yield score.dataset, _label(score), plots.trend([*points, now], _label(score))
+
+
+def _histogram(score: MetricScore, baseline: Run | None) -> tuple[str, str, Markup]:
+    old = baseline.score(score.key) if baseline else None
+    values = list(score.per_item.values())
+    plot = plots.histogram(values, list(old.per_item.values()) if old else None, _label(score))
+    return score.dataset, _label(score), plot
+
+
+def _scatters(
+    run: Run, leading: Mapping[tuple[str, str], MetricScore], shown: set[tuple[str, str]]
+) -> Iterator[tuple[str, str, Markup]]:
+    for (dataset, task), score in leading.items():
+        if task == "agreement":
+            continue
+        dots = [
+            plots.Dot(
+                len(record.source.split()),
+                score.per_item[record.id],
+                f"{record.id}: {score.per_item[record.id]:.1f}",
+                f"#{_anchor(record)}" if (dataset, record.id) in shown else "#examples",
+            )
+            for record in run.records
+            if record.dataset == dataset and record.id in score.per_item
+        ]
+        yield dataset, _label(score), plots.scatter(dots, _label(score))
+
+
+def _anchor(record: Record) -> str:
+    """A name for links that no id in the data can break out of, or collide with."""
+    name = f"{record.dataset}\0{record.id}".encode("utf-8", "surrogatepass")
+    return f"d-{hashlib.sha256(name).hexdigest()[:12]}"
+
+
+def _goodness(score: MetricScore | None, record: Record) -> float | None:
+    """A document's score with the sign turned so that more is better."""
+    if score is None or record.id not in score.per_item:
+        return None
+    value = score.per_item[record.id]
+    return -value if score.better == "lower" else value
+
+
+def _worst_first(
+    records: Sequence[Record], leading: Mapping[tuple[str, str], MetricScore]
+) -> tuple[list[Record], int]:
+    """The documents that the page shows, worst first, and how many it leaves out."""
+
+    def rank(record: Record) -> tuple[bool, float]:
+        values = [
+            value
+            for task in TASKS
+            if (value := _goodness(leading.get((record.dataset, task)), record)) is not None
+        ]
+        return record.error is None, values[0] if values else 0.0
+
+    ranked = sorted(records, key=rank)
+    return ranked[:MAX_EXAMPLES], max(0, len(ranked) - MAX_EXAMPLES)
+
+
+def _example(
+    record: Record,
+    run: Run,
+    baseline: Run | None,
+    leading: Mapping[tuple[str, str], MetricScore],
+    index: int,
+) -> dict[str, Any]:
+    """One document as the template shows it."""
+    old = baseline and next(
+        (r for r in baseline.records if (r.dataset, r.id) == (record.dataset, record.id)), None
+    )
+    cells, ranks = [], {}
+    for task in ("translation", "summary_ar", "summary_en"):
+        if not _has_task(run, task):
+            continue
+        score = leading.get((record.dataset, task))
+        before = baseline.score(score.key) if baseline and score else None
+        value = _goodness(score, record)
+        change = None
+        if value is not None and (past := _goodness(before, record)) is not None:
+            change = value - past
+        ranks[task] = (value, change)
+        cells.append(_cell(record, old, task, run, baseline))
+    lost = record.error is None and any('class="lost"' in cell.source for cell in cells)
+    return {
+        "record": record,
+        "anchor": _anchor(record),
+        "open": index < 3,
+        "cells": cells,
+        "ranks": ranks,
+        "lost": lost,
+        "changed": bool(old and old.texts != record.texts),
+        "fell": any(change is not None and change < 0 for _, change in ranks.values()),
+    }
+
+
+def _cell(record: Record, old: Record | None, task: str, run: Run, baseline: Run | None) -> _Cell:
+    text = record.text(task)
+    source = record.source_of(task)
+    hypothesis, reference = marked_pair(text, record.references.get(task, ""), source)
+    before = old.text(task) if old else None
+    return _Cell(
+        task=task,
+        source=marked_source(source, text) if task == "translation" else markup(source),
+        source_language="en" if task == "summary_en" else "ar",
+        hypothesis=hypothesis,
+        reference=reference,
+        before=None if before is None or before == text else marked_change(before, text),
+        language=TASKS[task],
+        chips=list(_chips(record, task, run, baseline)),
+    )
+
+
+def _chips(
+    record: Record, task: str, run: Run, baseline: Run | None
+) -> Iterator[tuple[str, str, str]]:
+    """A document's scores: name, value with change, and whether it got better or worse."""
+    for score in run.scores:
+        if (score.dataset, score.task) != (record.dataset, task) or score.better == "neither":
+            continue
+        if record.id not in score.per_item:
+            continue
+        value = score.per_item[record.id]
+        old = baseline.score(score.key) if baseline else None
+        change, kind = "", "same"
+        if old and record.id in old.per_item:
+            difference = value - old.per_item[record.id]
+            if abs(difference) >= 0.05:
+                change = f" ({_number(difference, sign=True)})"
+                kind = "better" if (difference > 0) == (score.better == "higher") else "worse"
+        yield score.metric, f"{_number(value)}{change}", kind
+
+
+def _change(line: Line) -> Markup:
+    if line.difference is None or line.low is None or line.high is None:
+        return Markup("")
+    return plots.change_bar(
+        line.difference, line.low, line.high, line.tolerance, line.better, line.status
+    )
+
+
+def _number(value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    text = f"{value:+.2f}" if sign else f"{value:.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def _asset(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# --- Markdown ---
+
+_MD_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@-])")
+
+
+def _md(text: str) -> str:
+    """Data in Markdown: no markup, no mention, no tag, no line break survives."""
+    text = " ".join(plain(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return _MD_SPECIAL.sub(r"\\\1", text.replace(">", "&gt;"))
+
+
+def _code(text: str | None) -> str:
+    """Data in a code span, which knows no escapes."""
+    return re.sub(r"[`|<>\s]+", " ", plain(text or "")).strip()
+
+
+def _md_table(lines: Sequence[Line]) -> Iterator[str]:
+    names = "data set|task|metric|score|baseline|change|95 % interval|p|tolerance|verdict"
+    yield f"| {' | '.join(names.split('|'))} |"
+    yield "|---|---|---|--:|--:|--:|:-:|--:|--:|---|"
+    for line in lines:
+        interval = ""
+        if line.low is not None and line.high is not None:
+            interval = f"{_number(line.low, sign=True)} to {_number(line.high, sign=True)}"
+        status = _STATUS_WORDS[line.status]
+        cells: Sequence[str] = (
+            _md(line.dataset),
+            _md(_task(line.task)),
+            _md(line.metric),
+            _number(line.value),
+            _number(line.baseline),
+            _number(line.difference, sign=True),
+            interval,
+            "" if line.p_value is None else f"{line.p_value:.3f}",
+            "" if line.tolerance is None else f"{line.tolerance:g}",
+            f"**{status}**" if line.status == "failed" else status,
+        )
+        yield f"| {' | '.join(cells)} |"
