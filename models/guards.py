@@ -89,8 +89,9 @@ def arabic_share(text: str) -> float:
 
 
 _WORD = re.compile(r"\w+")
-# Within a word: six or more times the same one to six letters. Bounded, hence linear.
-_STUTTER = re.compile(r"([^\W\d_]{1,6}?)\1{5}")
+# Within a word: three to six letters three times ("reinforforforcement"), two letters four times,
+# one letter six times. Bounded, hence linear.
+_STUTTER = re.compile(r"([^\W\d_]{3,6}?)\1{2}|([^\W\d_]{2})\2{3}|([^\W\d_])\3{5}")
 _LONGEST_PHRASE = 12
 
 

@@ -122,3 +122,16 @@ def test_time_grows_with_the_length_and_not_with_its_square(text):
 def test_senseless_thresholds_are_refused(values):
     with pytest.raises(ConfigError, match=r"guards\."):
         GuardOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "stutters"),
+    [
+        ("The reinforforforcement came.", True),
+        ("The spepepepe of the state.", True),
+        ("He laughed: hahaha.", False),
+        ("The assessors assess banana and Mississippi.", False),
+    ],
+)
+def test_a_word_that_stutters_is_a_loop(text, stutters):
+    assert loops(text) is stutters
