@@ -88,7 +88,7 @@ def load_config(
     over the file over the defaults. Raises ConfigError that names the file, the key and, for an
     unknown key, the nearest one.
     """
-    path, values = _read(name)
+    path, values = read_yaml(name, CONFIGS, "configuration")
     for key, value in _environment(os.environ if environment is None else environment):
         _put(values, key, value, f"{PREFIX}{'__'.join(key).upper()}")
     for dotted, value in (overrides or {}).items():
@@ -102,23 +102,29 @@ def load_config(
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _read(name: str | Path) -> tuple[Path, dict[str, Any]]:
+def read_yaml(name: str | Path, folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Find and read the YAML file called `name`: one in `folder`, or a path; gives path and keys.
+
+    `kind` is the word for it in messages. Raises ConfigError for a name that is not there, with the
+    nearest one that is, and for a file that is not a mapping.
+    """
     path = Path(name)
     if not path.suffix and not path.is_file():
-        path = CONFIGS / f"{name}.yaml"
+        path = folder / f"{name}.yaml"
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = difflib.get_close_matches(str(name), config_names(), 1, 0.4)
+        names = sorted(file.stem for file in folder.glob("*.yaml"))
+        near = difflib.get_close_matches(str(name), names, 1, 0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(
-            f"no configuration {str(name)!r}: {hint}Give a path to a YAML file or one of "
-            f"{', '.join(config_names())}"
+            f"no {kind} {str(name)!r}: {hint}Give a path to a YAML file or one of "
+            f"{', '.join(names)}"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys to values")
+        raise ConfigError(f"{path}: a {kind} is a mapping of keys to values")
     return path, values
 
 

@@ -45,7 +45,7 @@ from ..eval.job import (
 )
 from ..eval.scores import ScoreError
 from ..models.errors import ConfigError, InputError
-from .config import CONFIGS, Config, Positive, ScoreConfig, load_config
+from .config import CONFIGS, Config, Positive, ScoreConfig, load_config, read_yaml
 from .document import Document, Language, Summary
 from .readers import ReadOptions, Reject, read
 from .segment import split_paragraphs, split_sentences
@@ -179,22 +179,7 @@ def load_evaluation(
     `overrides` are top-level keys; None is not an override. Returns the file's path too. Raises
     ConfigError that names the file and the key.
     """
-    path = Path(name)
-    if not path.suffix and not path.is_file():
-        path = EVALUATIONS / f"{name}.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(str(name), evaluation_names(), 1, 0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
-            f"no evaluation {str(name)!r}: {hint}Give a path to a YAML file or one of "
-            f"{', '.join(evaluation_names())}"
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: an evaluation is a mapping of keys to values")
+    path, values = read_yaml(name, EVALUATIONS, "evaluation")
     values = {"job": path.stem, **values}
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     try:
