@@ -72,9 +72,12 @@ def translation(name: str, pairs: list[Pair], checkpoint: str, beam_size: int) -
     from khulasa.models.translator import Translator, TranslatorOptions
     from khulasa.pipeline.segment import split_to_fit
 
-    generation = GenerationOptions(beam_size=beam_size, max_new_tokens=400)
+    generation = GenerationOptions(beam_size, max_new_tokens=400, length_factor=1.5)
     translator = Translator.from_checkpoint(
-        checkpoint, options=TranslatorOptions(generation), splitter=split_to_fit
+        checkpoint,
+        compute_type="float32",
+        options=TranslatorOptions(generation),
+        splitter=split_to_fit,
     )
     results = translator.translate([source for source, _ in pairs])
     scores = score_translation([r.target for r in results], [target for _, target in pairs])
@@ -83,12 +86,13 @@ def translation(name: str, pairs: list[Pair], checkpoint: str, beam_size: int) -
     checks = [check_translation(r.source, r.target) for r in results]
     with_numbers = [c for c, (s, _) in zip(checks, pairs, strict=True) if numbers(s)]
     with_latin = [c for c, (s, _) in zip(checks, pairs, strict=True) if latin_words(s)]
+    numbers_kept = _share([c["numbers_kept"] == 1 for c in with_numbers])
+    latin_kept = _share([c["latin_words_kept"] == 1 for c in with_latin])
     print(
-        f"{name}: {len(pairs)} sentences; all numbers kept in "
-        f"{_share([c['numbers_kept'] == 1 for c in with_numbers])} of {len(with_numbers)} that have "
-        f"some, Latin words in {_share([c['latin_words_kept'] == 1 for c in with_latin])} of "
-        f"{len(with_latin)}; loops in {_share([bool(c['loop']) for c in checks])}, Arabic letters "
-        f"in {_share([c['untranslated'] > 0 for c in checks])}"
+        f"{name}: {len(pairs)} sentences; all numbers kept in {numbers_kept} of "
+        f"{len(with_numbers)} that have some, Latin words in {latin_kept} of {len(with_latin)}; "
+        f"loops in {_share([bool(c['loop']) for c in checks])}, Arabic letters in "
+        f"{_share([c['untranslated'] > 0 for c in checks])}"
     )
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")
 
@@ -108,7 +112,9 @@ def summaries(language: str, checkpoint: str) -> None:
             if decoding == "free" and length == 1:
                 continue
             options = SummarizerOptions(decoding=decoding, sentences=length)
-            summarizer = Summarizer.from_checkpoint(checkpoint, options=options)
+            summarizer = Summarizer.from_checkpoint(
+                checkpoint, compute_type="float32", options=options
+            )
             systems[decoding] = [result.text for result in summarizer.summarize(texts)]
             summarizer.close()
         scored = {

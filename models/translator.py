@@ -184,9 +184,9 @@ class _Output:
     flags: tuple[str, ...]
     retried: bool = False
 
-    def rank(self) -> tuple[int, float]:
-        """Lower is better: fewer flags, then a higher score."""
-        return len(self.flags), -(self.result.score or 0.0)
+    def rank(self) -> tuple[bool, int, float]:
+        """Lower is better: an end that was reached, then fewer flags, then a higher score."""
+        return self.result.truncated, len(self.flags), -(self.result.score or 0.0)
 
 
 def _join(source: str, parts: list[_Output]) -> Translation:
