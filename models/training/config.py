@@ -21,6 +21,8 @@ class SourceConfig(_Section):
     `weight` is how often the source is seen in each pass over the mix: 4 means four times, 0.2
     means a different fifth of it each pass. `target` is what a summarizer learns to write: the
     sentences of the text that come nearest its summary (`oracle`), or the summary itself.
+    With `vary` the source gives variants of its pairs, with other numbers and Latin-script words,
+    and leaves out pairs that have no variant: name the same file a second time.
     """
 
     path: str
@@ -29,6 +31,7 @@ class SourceConfig(_Section):
     source_column: str = "ar"
     target_column: str = "en"
     target: Literal["oracle", "summary"] = "oracle"
+    vary: bool = False
 
 
 class FilterConfig(_Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import IO, Any
 from ..errors import InputError
 from ..normalization import normalize
 from .config import FilterConfig, SourceConfig
+from .variants import names_in, vary
 
 log = logging.getLogger(__name__)
 
@@ -173,5 +175,11 @@ def load_corpus(name: str, source: SourceConfig, filters: FilterConfig, task: st
             continue
         seen.add(pair)
         corpus.pairs.append(pair)
+    if source.vary:
+        names = names_in(target for _, target in corpus.pairs)
+        generator = random.Random(name)
+        found = [vary(pair, names, generator) for pair in corpus.pairs]
+        corpus.pairs = [pair for pair in found if pair is not None]
+        corpus.rejected["nothing to vary"] = found.count(None)
     log.info("%s: %d pairs, left out %s", name, len(corpus.pairs), dict(corpus.rejected))
     return corpus
