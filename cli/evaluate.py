@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..eval.gate import Gate
     from ..eval.history import Entry
     from ..eval.job import Run
+    from ..eval.metrics import Metric, Scorer
     from ..pipeline.evaluate import Outcome
 
 GATE_NOT_MET = 3
@@ -64,7 +66,8 @@ def evaluate(
     fell significantly and by more than its tolerance.
     """
     from ..pipeline.evaluate import evaluate as run_evaluation
-    from ..pipeline.evaluate import find_run, load_evaluation, score_again
+    from ..pipeline.evaluate import find_run, score_again
+    from ..pipeline.evaluate_config import load_evaluation
     from .run import _quiet_libraries
 
     _quiet_libraries()
@@ -102,6 +105,20 @@ def evaluate(
     help="Letters that Arabic ROUGE takes as one; may be repeated.",
 )
 @click.option("--clitics", is_flag=True, help="Arabic ROUGE splits ال, and و ف ب ك ل before it.")
+@click.option(
+    "--encoder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="An encoder such as xlm-roberta-base, for the metric bertscore.",
+)
+@click.option("--layer", type=click.IntRange(min=0), help="Of the encoder. [default: the last]")
+@click.option("--idf", is_flag=True, help="Weigh words in bertscore by how rare they are.")
+@click.option(
+    "--external",
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="A metric NAME behind a command that reads and writes JSON lines; repeatable.",
+)
 @click.option("--seed", default=12345, show_default=True, help="Of the interval's resampling.")
 @click.option("--segments", is_flag=True, help="Give the score of each segment too.")
 @click.option("--json", "as_json", is_flag=True, help="Print for programs.")
@@ -113,11 +130,20 @@ def score(
     lang: Any,
     fold: tuple[str, ...],
     clitics: bool,
+    encoder: str | None,
+    layer: int | None,
+    idf: bool,
+    external: tuple[str, ...],
     seed: int,
     segments: bool,
     as_json: bool,
 ) -> int:
-    """Score a file of hypotheses, one segment a line."""
+    """Score a file of hypotheses, one segment a line.
+
+    Metrics against references: bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum,
+    bertscore (with --encoder). A wrong name lists those against sources, and those of the
+    hypotheses alone.
+    """
     from ..eval.metrics import Items, measure
     from ..eval.significance import bootstrap_interval
 
@@ -126,12 +152,18 @@ def score(
     with _plainly():
         hypotheses = _lines(hyp)
         others = {name: _lines(name) for name in (ref, src) if name is not None}
+        scorers = _others(encoder, layer, idf, external)
+        _check_metrics(names, scorers, ref=ref, src=src)
         for name, lines in others.items():
             if len(lines) != len(hypotheses):
                 raise click.ClickException(
                     f"{hyp} has {len(hypotheses)} lines and {name} has {len(lines)}: "
                     "line by line they must be the same segments"
                 )
+        if ref and (empty := [n for n, line in enumerate(others[ref], 1) if not line.strip()]):
+            raise click.ClickException(
+                f"{ref}: line {empty[0]} is empty; fill it, or leave that line out of every file"
+            )
         items = Items(
             hypotheses=hypotheses,
             language=lang,
@@ -141,7 +173,7 @@ def score(
             rouge=rouge,
         )
         results = []
-        for found in measure(names, items):
+        for found in measure(names, items, scorers):
             interval = bootstrap_interval(found.statistics, seed=seed)
             result = {
                 "metric": found.metric.name,
@@ -290,6 +322,53 @@ def accept(run: str, runs: Path, note: str) -> int:
     return 0
 
 
+def _others(
+    encoder: str | None, layer: int | None, idf: bool, external: Sequence[str]
+) -> dict[str, tuple[Metric, Scorer]]:
+    """The metrics that options of `score` make."""
+    from ..eval.bertscore import BertScorer
+    from ..eval.external import ExternalScorer
+
+    scorers: list[BertScorer | ExternalScorer] = []
+    if encoder is not None:
+        scorers.append(BertScorer("bertscore", encoder, layer, idf))
+    elif layer is not None or idf:
+        raise click.UsageError("--layer and --idf are for bertscore: give its --encoder too")
+    for definition in external:
+        name, _, command = definition.partition("=")
+        if not name or not command.strip():
+            raise click.UsageError(
+                f"--external {definition!r}: give NAME=COMMAND, such as comet='python comet.py'"
+            )
+        scorers.append(ExternalScorer(name, tuple(shlex.split(command)), needs="nothing"))
+    return {scorer.name: (scorer.metric, scorer) for scorer in scorers}
+
+
+def _check_metrics(
+    names: Sequence[str],
+    others: Mapping[str, tuple[Metric, Scorer]],
+    *,
+    ref: str | None,
+    src: str | None,
+) -> None:
+    """Say which name or file on the command line is wrong or missing."""
+    from ..eval.metrics import METRICS, require_known
+    from ..eval.scores import ScoreError
+
+    if "bertscore" in names and "bertscore" not in others:
+        raise click.UsageError("bertscore: give the folder of an encoder with --encoder")
+    try:
+        require_known(names, list(others))
+    except ScoreError as error:
+        raise click.UsageError(f"--metric: {error}") from error
+    for name in names:
+        needs = others[name][0].needs if name in others else METRICS[name].needs
+        if needs == "reference" and ref is None:
+            raise click.UsageError(f"{name} needs references: give them with --ref")
+        if needs == "source" and src is None:
+            raise click.UsageError(f"{name} needs sources: give them with --src")
+
+
 def _here(name: str | None) -> str | None:
     """A file named on the command line is meant from here, not from the configuration's folder."""
     return str(Path(name).resolve()) if name and Path(name).is_file() else name
@@ -368,6 +447,8 @@ def _lines(name: str) -> list[str]:
     try:
         with click.open_file(name, "rb") as stream:
             text = stream.read().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise click.ClickException(f"{name}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{name}: cannot be read as UTF-8 text: {error}") from error
     lines = [line.removesuffix("\r") for line in text.split("\n")]

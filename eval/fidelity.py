@@ -10,12 +10,13 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from .summary import summary_statistics
 from .tokenize import DIGITS, INVISIBLE, RougeTokenizer
+from .translation import sentence_chrf
 
 # Above this ratio (and from this length in characters on) a text repeats itself.
 REPETITION_LIMIT = 2.4
@@ -175,6 +176,29 @@ def latin_words_kept(source: str, target: str) -> Kept:
         tuple(word for word in words if word not in there),
         (),
     )
+
+
+def summary_agreement(first: Sequence[int], second: Sequence[int]) -> float:
+    """Compare what two summaries of one text rest on: 2 |A ∩ B| / (|A| + |B|), from 0 to 1.
+
+    A and B are the sets of source sentence numbers that each summary was made from; they may be
+    in different languages, if sentence k of one text is the translation of sentence k of the
+    other. This is the Sørensen-Dice coefficient, which is also the F1 of either set as a
+    prediction of the other. 0 if a summary has no numbers: what rests on nothing agrees with
+    nothing.
+    """
+    ours, theirs = set(first), set(second)
+    return 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours and theirs else 0.0
+
+
+def translated_agreement(first: str, second: str, translate: Callable[[str], str]) -> float:
+    """Compare two summaries in different languages by their words, from 0 to 1.
+
+    That is chrF of the second against `translate(first)`, which gives the first in the second's
+    language. For summaries in their own words, where `summary_agreement` sees little; it is no
+    better than the translator, and two ways to say one thing bring it down.
+    """
+    return sentence_chrf(second, translate(first)) / 100
 
 
 def quotation_pairs(text: str) -> int:

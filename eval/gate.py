@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .job import MetricScore, Run
 from .metrics import Better, statistics_of
@@ -24,6 +24,7 @@ from .significance import (
 Status = Literal["failed", "worse", "same", "better", "changed", "alone"]
 Verdict = Literal["passed", "failed", "no baseline"]
 
+_MAX_CHANGES = 6
 # A paired test over fewer documents says nothing.
 MIN_DOCUMENTS = 5
 
@@ -293,5 +294,30 @@ def _differences(run: Run, baseline: Run) -> Iterator[str]:
             yield f"{kind} that differ: " + ", ".join(
                 f"{name} ({old.get(name, 'none')} → {new.get(name, 'none')})" for name in changed
             )
+    changed = [
+        f"{name} ({_short(old)} → {_short(new)})"
+        for name, old, new in _changes(*(_pipeline(x) for x in (baseline, run)))
+    ]
+    if changed:
+        more = f" and {len(changed) - _MAX_CHANGES} more" if len(changed) > _MAX_CHANGES else ""
+        yield f"the pipeline's configuration differs: {', '.join(changed[:_MAX_CHANGES])}{more}"
     if (old := baseline.info.get("device")) != (new := run.info.get("device")):
         yield f"the device differs: {old} → {new}"
+
+
+def _pipeline(run: Run) -> Any:
+    return (run.info.get("config") or {}).get("pipeline") or {}
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys at which two configurations differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in {**old, **new}:
+            yield from _changes(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
+    elif old != new:
+        yield name, old, new
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"

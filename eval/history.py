@@ -170,6 +170,11 @@ class History:
 
         Raises ScoreError that names the candidates.
         """
+        if not self.path.exists():
+            raise ScoreError(
+                f"{name!r} is no run: there is no history in {self.path}; say with --runs where "
+                "the runs are, or give the folder of a run"
+            )
         entries = self.runs(job)
         if not entries:
             raise ScoreError(f"{self.path}: the history has no run" + (f" of {job}" * bool(job)))

@@ -36,7 +36,7 @@ from .metrics import (
     measure,
     require_known,
 )
-from .scores import Score, ScoreError
+from .scores import ScoreError
 from .significance import bootstrap_interval
 from .tokenize import Language
 
@@ -50,7 +50,8 @@ TASKS: dict[str, Language] = {
     "summary_en": "en",
     "agreement": "en",
 }
-SHARED = Metric("shared_sentences", "higher", "nothing")
+# The Arabic summary in English, for `translated_chrf`: an output, so that scoring needs no model.
+TRANSLATED = "summary_ar_translated"
 
 RUN, OUTPUTS, SCORES, LOCK = "run.json", "outputs.jsonl", "scores.json", "run.lock"
 SCHEMA = 1
@@ -134,12 +135,19 @@ class Plan:
         for task, names in self.metrics.items():
             if task not in TASKS:
                 raise ScoreError(f"no task {task!r}: there are {', '.join(TASKS)}")
-            extra = [SHARED.name] if task == "agreement" else []
-            require_known(names, [*self.others, *extra])
-            if task == "agreement":
-                for name in names:
-                    if name != SHARED.name and METRICS[name].needs == "reference":
-                        raise ScoreError(f"agreement: {name} needs a reference, and has none here")
+            require_known(names, list(self.others))
+            for name in names:
+                needs = _metric(name, self).needs
+                if task == "agreement" and needs == "reference":
+                    raise ScoreError(f"agreement: {name} needs a reference, and has none here")
+                if task != "agreement" and needs in ("evidence", "translation"):
+                    raise ScoreError(f"{task}: {name} is for `agreement` only")
+
+    @property
+    def translates_summaries(self) -> bool:
+        """Whether a metric needs the Arabic summary in English too."""
+        names = self.metrics.get("agreement", ())
+        return any(_metric(name, self).needs == "translation" for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +301,14 @@ def score_records(records: Sequence[Record], plan: Plan) -> list[MetricScore]:
 def items_of(records: Sequence[Record], task: str, rouge: Mapping[str, bool]) -> Items:
     """The texts of a task, as the metrics take them; without references if one lacks its own."""
     references = [record.references.get(task, "") for record in records]
+    evidence = translations = None
+    if task == "agreement":
+        evidence = [
+            (r.evidence.get("summary_ar", ()), r.evidence.get("summary_en", ())) for r in records
+        ]
+        # A document that failed has none; one without it that did not was made without it.
+        if all(TRANSLATED in r.texts or not r.text("summary_ar") for r in records):
+            translations = [r.text(TRANSLATED) for r in records]
     return Items(
         hypotheses=[record.hypothesis(task) for record in records],
         language=TASKS[task],
@@ -300,6 +316,8 @@ def items_of(records: Sequence[Record], task: str, rouge: Mapping[str, bool]) ->
         sources=[record.source_of(task) for record in records],
         ids=[record.id for record in records],
         rouge=rouge,
+        evidence=evidence,
+        translations=translations,
     )
 
 
@@ -456,18 +474,13 @@ def _lock(fcntl: Any, stream: IO[str], folder: Path) -> None:
 def _metric(name: str, plan: Plan) -> Metric:
     if name in plan.others:
         return plan.others[name][0]
-    return SHARED if name == SHARED.name else METRICS[name]
+    return METRICS[name]
 
 
 def _measure(
     records: Sequence[Record], task: str, names: Sequence[str], plan: Plan
 ) -> list[Measured]:
-    if not names:
-        return []
-    others = dict(plan.others)
-    if task == "agreement":
-        others[SHARED.name] = (SHARED, lambda _: _shared_sentences(records))
-    return measure(names, items_of(records, task, plan.rouge), others)
+    return measure(names, items_of(records, task, plan.rouge), plan.others) if names else []
 
 
 def _metric_score(
@@ -489,16 +502,6 @@ def _metric_score(
         per_item=dict(zip(ids, measured.score.per_item, strict=True)),
         rows=dict(zip(ids, rows, strict=True)) if pooled else {},
     )
-
-
-def _shared_sentences(records: Sequence[Record]) -> Score:
-    """How far the two summaries rest on the same sentences: Dice's coefficient, in per cent."""
-    values = []
-    for record in records:
-        ar, en = (set(record.evidence.get(task, ())) for task in ("summary_ar", "summary_en"))
-        values.append(200 * len(ar & en) / (len(ar) + len(en)) if ar or en else 0.0)
-    signature = "check:shared_sentences|dice|avg:mean"
-    return Score(SHARED.name, sum(values) / len(values), signature, tuple(values))
 
 
 def _record(example: Example, output: Output) -> Record:

@@ -1,8 +1,12 @@
 """All metrics by name, over items of one kind: what a job and the `score` command choose from.
 
 A metric is for a hypothesis with a reference (`bleu`, `rouge1`), with its source (`numbers_kept`),
-or by itself (`loop`). Everything is on the 0 to 100 scale except what counts or divides: `words`,
-`numbers_added`, `dates_added`, `density`, `compression`, `length_ratio` and `repetition`.
+or by itself (`loop`). Two are for the agreement of summaries in two languages, where the source is
+the one and the hypothesis the other: `source_dice` compares the sentences that they rest on, and
+`translated_chrf` the hypothesis with a translation of the source.
+
+Everything is on the 0 to 100 scale except what counts or divides: `words`, `numbers_added`,
+`dates_added`, `density`, `compression`, `length_ratio` and `repetition`.
 """
 
 from __future__ import annotations
@@ -20,10 +24,10 @@ from .scores import Score, ScoreError, check_pairs, check_texts
 from .significance import Array, SegmentStatistics, mean_statistics
 from .summary import ROUGE_TYPES, score_summaries, summary_statistics
 from .tokenize import Language, RougeTokenizer
-from .translation import count, pooled_metrics
+from .translation import chrf_signature, count, pooled_metrics, sentence_chrf
 
 Better = Literal["higher", "lower", "neither"]
-Need = Literal["reference", "source", "nothing"]
+Need = Literal["reference", "source", "nothing", "evidence", "translation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Items:
     """Segments to score: hypotheses and, where a metric needs them, references and sources.
 
     `language` is that of hypotheses and references. `rouge` are options of `RougeTokenizer`.
+    For the agreement of summaries, `evidence` has the numbers of the sentences that the source and
+    the hypothesis rest on, and `translations` the sources in the language of the hypotheses.
     """
 
     hypotheses: Sequence[str]
@@ -48,6 +54,8 @@ class Items:
     sources: Sequence[str] | None = None
     ids: Sequence[str] | None = None
     rouge: Mapping[str, bool] = field(default_factory=dict)
+    evidence: Sequence[tuple[Sequence[int], Sequence[int]]] | None = None
+    translations: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +109,14 @@ METRICS: dict[str, Metric] = {
     **{name: Metric(name, "higher", "reference") for name in ROUGE_TYPES},
     **{name: Metric(name, better, needs) for name, (better, needs, _, _) in _RATIOS.items()},
     **{name: Metric(name, "neither", "source") for name in _SUMMARY},
+    "source_dice": Metric("source_dice", "higher", "evidence"),
+    "translated_chrf": Metric("translated_chrf", "higher", "translation"),
     "words": Metric("words", "neither", "nothing"),
     "empty": Metric("empty", "lower", "nothing"),
 }
+
+
+AGREEMENT = ("source_dice", "translated_chrf")
 
 
 def require_known(names: Sequence[str], also: Sequence[str] = ()) -> None:
@@ -132,6 +145,7 @@ def measure(
         (ROUGE_TYPES, _rouge),
         (tuple(_RATIOS), _ratios),
         ((*_SUMMARY, "words", "empty"), _statistics),
+        (AGREEMENT, _agreement),
     ):
         if wanted := [name for name in names if name in group and name not in others]:
             for name in wanted:
@@ -160,8 +174,19 @@ def _combine(name: str) -> Callable[[Array], Array]:
 
 
 def _require(metric: Metric, items: Items) -> None:
-    given = {"reference": items.references, "source": items.sources, "nothing": ()}
+    given = {
+        "reference": items.references,
+        "source": items.sources,
+        "nothing": (),
+        "evidence": items.evidence,
+        "translation": items.translations,
+    }
     if given[metric.needs] is None:
+        if metric.name in AGREEMENT:
+            raise ScoreError(
+                f"{metric.name}: it compares the two summaries of an evaluation, and there is no "
+                f"{metric.needs} here; run the evaluation anew with it among its metrics"
+            )
         raise ScoreError(f"{metric.name}: it needs a {metric.needs} for each segment")
     if metric.needs == "reference":
         check_pairs(items.hypotheses, items.references or (), items.ids)
@@ -238,6 +263,26 @@ def _statistics(names: Sequence[str], items: Items) -> dict[str, Measured]:
     return {
         name: _from_values(METRICS[name], values, signature(name, tokenizer.signature))
         for name, values in found.items()
+    }
+
+
+def _agreement(names: Sequence[str], items: Items) -> dict[str, Measured]:
+    values = {
+        "source_dice": lambda: [fidelity.summary_agreement(*pair) for pair in items.evidence or ()],
+        "translated_chrf": lambda: [
+            sentence_chrf(hypothesis, translation) / 100
+            for hypothesis, translation in zip(
+                items.hypotheses, items.translations or (), strict=True
+            )
+        ],
+    }
+    signatures = {
+        "source_dice": "check:source_dice|score:dice|avg:mean",
+        "translated_chrf": f"check:translated_chrf|avg:mean|{chrf_signature()}",
+    }
+    return {
+        name: _from_values(METRICS[name], [100 * v for v in values[name]()], signatures[name])
+        for name in names
     }
 
 

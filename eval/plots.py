@@ -43,7 +43,8 @@ class Dot:
 def trend(points: Sequence[TrendPoint], name: str) -> Markup:
     """Values over runs, oldest first, with a band for the intervals."""
     ticks = _ticks(min(p.low for p in points), max(p.high for p in points))
-    frame = _Frame(0, max(len(points) - 1, 1), ticks[0], ticks[-1])
+    last = max(len(points) - 1, 1)
+    frame = _Frame(-0.03 * last, 1.03 * last, ticks[0], ticks[-1])
     xs = [frame.x(i if len(points) > 1 else 0.5) for i in range(len(points))]
     parts = [frame.grid(ticks)]
     upper = [f"{x:.1f},{frame.y(p.high):.1f}" for x, p in zip(xs, points, strict=True)]
@@ -71,8 +72,8 @@ def trend(points: Sequence[TrendPoint], name: str) -> Markup:
                 r=4 if len(names) > 1 else 2.5,
             )
         )
-    first, last = points[0].label[:10], points[-1].label[:10]
-    parts.append(frame.under(first if first != last else "", last))
+    start, end = points[0].label[:10], points[-1].label[:10]
+    parts.append(frame.under(start if start != end else "", end))
     return _svg(parts, f"{name} over {len(points)} runs")
 
 

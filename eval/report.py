@@ -35,6 +35,11 @@ _TASK_NAMES = {
     "summary_en": "English summary",
     "agreement": "Agreement of the summaries",
 }
+_ROLES = {
+    "translator": "Translator",
+    "summarizer_ar": "Arabic summarizer",
+    "summarizer_en": "English summarizer",
+}
 # The metric that stands for a task where one must: for sorting, and in the plots.
 _LEADING = ("chrf++", "rougeL", "rouge1", "chrf", "bleu", "rougeLsum", "rouge2", "ter")
 _STATUS_WORDS = {
@@ -73,7 +78,8 @@ _METRIC_WORDS = {
     "novel_trigrams": "Share of the summary's word triples that the source does not have.",
     "words": "Length in words.",
     "empty": "Documents without any output, per cent.",
-    "shared_sentences": "How far both summaries rest on the same sentences of the source.",
+    "source_dice": "How far both summaries rest on the same sentences of the source (Dice, or F).",
+    "translated_chrf": "chrF of the English summary against the Arabic one, translated.",
 }
 
 
@@ -121,6 +127,10 @@ def render(
         title=_title(run, gate),
         headline=headline(gate),
         documents=len(run.records),
+        compared=gate.baseline is not None,
+        tested=any(line.p_value is not None for line in gate.lines),
+        against_run=baseline is not None,
+        first=not any(entry.id < run.id for entry in history),
         failures=sum(record.error is not None for record in run.records),
         groups=list(_groups(gate)),
         scores=scores,
@@ -227,16 +237,20 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """The run in few words, for the head of the page."""
     info = run.info
     yield "Run", run.id
-    yield "Started", str(info.get("started", ""))
+    yield "Started", re.sub("[TZ]", " ", str(info.get("started", ""))).strip() + " UTC"
+    roles: dict[str, list[str]] = {}
     for name, model in (info.get("models") or {}).items():
-        yield name.replace("_", " ").capitalize(), str(model)
+        roles.setdefault(str(model), []).append(_ROLES.get(name) or str(name))
+    for model, names in roles.items():
+        yield " and ".join(names), model
     where = [str(info[k]) for k in ("engine", "device") if info.get(k)]
     if where:
         yield "Computed on", ", ".join(where)
     if git := info.get("git"):
         yield "Commit", f"{git['commit'][:12]}{' (with changes)' if git.get('dirty') else ''}"
     if seconds := (info.get("timings") or {}).get("outputs"):
-        yield "Time", f"{seconds:.0f} s for the outputs"
+        minutes, rest = divmod(round(seconds), 60)
+        yield "Time for the outputs", f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _groups(gate: Gate) -> Iterator[tuple[str, str, list[Line]]]:
@@ -314,7 +328,9 @@ def _trends(
 def _histogram(score: MetricScore, baseline: Run | None) -> tuple[str, str, Markup]:
     old = baseline.score(score.key) if baseline else None
     values = list(score.per_item.values())
-    plot = plots.histogram(values, list(old.per_item.values()) if old else None, _label(score))
+    # Of the same documents only: else the outline is of another set, and of another height.
+    before = [old.per_item[i] for i in score.per_item if i in old.per_item] if old else None
+    plot = plots.histogram(values, before, _label(score))
     return score.dataset, _label(score), plot
 
 

@@ -49,6 +49,19 @@ def score_chrf(
     return _score("chrf", _chrf(), hypotheses, references)
 
 
+def sentence_chrf(hypothesis: str, reference: str) -> float:
+    """Score one text with chrF, from 0 to 100; 0 if either is empty."""
+    return _chrf().segment.sentence_score(hypothesis, [reference]).score
+
+
+def chrf_signature() -> str:
+    """What chrF's numbers depend on, in sacrebleu's words."""
+    # sacrebleu notes the number of references when it first scores.
+    chrf = _chrf().segment
+    chrf.sentence_score("a", ["a"])
+    return str(chrf.get_signature())
+
+
 def segment_statistics(
     hypotheses: Sequence[str],
     references: Sequence[str],

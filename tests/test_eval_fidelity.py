@@ -25,6 +25,8 @@ from khulasa.eval.fidelity import (
     numbers_kept,
     quotation_pairs,
     repetition_ratio,
+    summary_agreement,
+    translated_agreement,
     untranslated_share,
 )
 
@@ -326,3 +328,27 @@ def test_the_checks_load_nothing_heavy():
         "sys.exit(f'loaded {bad}' if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 3), (0, 3), 1.0),
+        ((0, 3), (3,), 2 / 3),
+        ((0, 1), (1, 2), 0.5),
+        ((2, 2, 2), (2,), 1.0),  # a sentence counts once
+        ((0,), (1,), 0.0),
+        ((), (1,), 0.0),
+        ((), (), 0.0),
+    ],
+)
+def test_summaries_agree_as_far_as_their_sentences_do(first, second, expected):
+    assert summary_agreement(first, second) == summary_agreement(second, first) == expected
+
+
+def test_summaries_in_their_own_words_are_compared_through_a_translation():
+    english = {"فتح الميناء.": "The port opened."}
+    assert translated_agreement("فتح الميناء.", "The port opened.", english.get) == pytest.approx(1)
+    near = translated_agreement("فتح الميناء.", "The port was opened.", english.get)
+    assert 0.4 < near < 1
+    assert translated_agreement("فتح الميناء.", "", english.get) == 0

@@ -47,8 +47,30 @@ REAL_PAIRS = [
 ]
 
 
-def test_the_table_of_hand_worked_cases_is_there():
-    assert len(CASES) >= 40
+class Whitespace:
+    """A tokenizer for rouge-score that takes words as they were written down."""
+
+    def tokenize(self, text):
+        return text.split()
+
+
+def test_the_table_has_more_than_forty_sentences_and_as_many_short_cases():
+    def words(case, text):
+        return len(case[f"{text}_words"].split())
+
+    sentences = [c for c in CASES if min(words(c, "hypothesis"), words(c, "reference")) >= 5]
+    assert len(sentences) >= 40
+    assert len({case["reference"] for case in sentences}) == len(sentences)
+    assert len(CASES) - len(sentences) >= 25
+
+
+def test_rouge_score_gives_the_table_too_over_its_words():
+    scorer = RougeScorer(list(ROUGE_TYPES), tokenizer=Whitespace())
+    for case in CASES:
+        scores = scorer.score(case["reference_words"], case["hypothesis_words"])
+        found = {name: score.fmeasure for name, score in scores.items()}
+        expected = {name: float(Fraction(f)) for name, f in case["f"].items()}
+        assert found == pytest.approx(expected, abs=1e-12), case["label"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['label']}: {case['reference']}")

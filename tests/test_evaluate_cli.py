@@ -7,24 +7,27 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from khulasa.cli.main import main
+from khulasa.eval.bertscore import BertScorer
 from khulasa.eval.history import History
 from khulasa.eval.job import Example
 from khulasa.models.errors import ConfigError, InputError
 from khulasa.pipeline import evaluate as module
-from khulasa.pipeline.config import load_config
+from khulasa.pipeline.config import CONFIGS, ScoreConfig, load_config
 from khulasa.pipeline.document import Clean, Summary, SummarySentence, Translation
-from khulasa.pipeline.evaluate import (
-    SHIPPED_DATA,
+from khulasa.pipeline.evaluate_config import (
     DatasetConfig,
     evaluation_names,
+    home_of,
     load_evaluation,
-    load_examples,
-    pipeline_system,
+    make_plan,
 )
+from khulasa.pipeline.evaluate_data import SHIPPED_DATA, load_examples
+from khulasa.pipeline.evaluate_system import pipeline_system
 from khulasa.pipeline.pipeline import Pipeline
 from khulasa.pipeline.readers import Reject
 
@@ -47,7 +50,7 @@ class FakePipeline:
 
     def __init__(self, settings, stages) -> None:
         type(self).made += 1
-        self.stages = stages
+        self.stages = [SimpleNamespace(translator=self)]
 
     def __enter__(self):
         return self
@@ -79,6 +82,9 @@ class FakePipeline:
                 summaries=summaries,
             )
 
+    def translate(self, sentences):
+        return [SimpleNamespace(target=f"In English: {len(text)}") for text in sentences]
+
     def spoil(self, text: str) -> str:
         if not self.damage:
             return text
@@ -90,7 +96,7 @@ def pipeline(monkeypatch):
     """A fresh class each time; change its attributes to change the model."""
     fake = type("Fake", (FakePipeline,), {})
     monkeypatch.setattr("khulasa.pipeline.pipeline.Pipeline", fake)
-    monkeypatch.setattr(module, "_models", lambda *_: {"translator": f"fake@{fake.damage}"})
+    monkeypatch.setattr(module, "model_digests", lambda *_: {"translator": f"fake@{fake.damage}"})
     return fake
 
 
@@ -125,6 +131,7 @@ def test_two_good_nights_and_one_with_a_damaged_model(khulasa, pipeline):
     assert [code for code, _, _ in nights] == [0, 0, 3]
     first, second, third = (out for _, out, _ in nights)
     assert "accepted as the baseline" in first
+    assert "no other run of this job is accepted" in first
     assert "passed, 11 metrics within tolerance" in second
     assert "failed: Translation chrf++, Translation bleu" in third
 
@@ -309,21 +316,45 @@ def test_only_a_line_feed_ends_a_segment(khulasa, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "metric", "message"),
+    ("lines", "metric", "exit_code", "message"),
     [
-        (("a",), "bleu", "h has 2 lines and r has 1"),
-        (("a", " "), "bleu", "line 2"),
-        (("a", "b"), "blue", "did you mean 'bleu'"),
-        (("a", "b"), "numbers_kept", "needs a source"),
+        (("a",), "bleu", 1, "h has 2 lines and r has 1"),
+        (("a", " "), "bleu", 1, "r: line 2 is empty"),
+        (("a", "b"), "blue", 2, "did you mean 'bleu'"),
+        (("a", "b"), "numbers_kept", 2, "numbers_kept needs sources: give them with --src"),
+        (("a", "b"), "bertscore", 2, "give the folder of an encoder"),
+        (("a", "b"), "source_dice", 1, "compares the two summaries of an evaluation"),
     ],
 )
-def test_what_cannot_be_scored_is_an_error(khulasa, tmp_path, lines, metric, message):
+def test_what_cannot_be_scored_is_an_error(khulasa, tmp_path, lines, metric, exit_code, message):
     hyp, ref = write("h", "a", "b"), write("r", *lines)
     code, out, err = khulasa(
         "score", "--hyp", hyp, "--ref", ref, "--metric", metric, "--lang", "en"
     )
-    assert (code, out) == (1, "")
+    assert (code, out) == (exit_code, "")
     assert message in err
+
+
+def test_references_that_are_not_given_or_not_there_are_asked_for(khulasa, tmp_path):
+    hyp = write("h", "a")
+    code, _, err = khulasa("score", "--hyp", hyp, "--metric", "bleu", "--lang", "en")
+    assert (code, "bleu needs references: give them with --ref" in err) == (2, True)
+    code, _, err = khulasa("score", "--hyp", hyp, "--ref", "r", "--metric", "bleu", "--lang", "en")
+    assert (code, "r: there is no such file" in err) == (1, True)
+
+
+def test_a_metric_behind_a_command_is_scored_like_the_others(khulasa, tmp_path):
+    hyp, ref = write("h", "a b", "c"), write("r", "a b", "d")
+    code = "import sys, json\nfor x in map(json.loads, sys.stdin):\n"
+    code += " print(json.dumps({'score': 100.0 * (x['hypothesis'] == x['reference'])}))"
+    Path("exact.py").write_text(code, "utf-8")
+    arguments = ("score", "--hyp", hyp, "--ref", ref, "--lang", "en", "--json", "--metric")
+    command = f"exact={sys.executable} exact.py"
+    found = json.loads(khulasa(*arguments, "exact,chrf", "--external", command)[1])
+    assert [result["metric"] for result in found] == ["exact", "chrf"]
+    assert found[0]["value"] == 50
+    code, _, err = khulasa(*arguments, "exact", "--external", "exact.py")
+    assert (code, "give NAME=COMMAND" in err) == (2, True)
 
 
 # --- configurations and data ---
@@ -340,6 +371,9 @@ def test_evaluations_that_ship_are_valid(name):
     [
         ("metric: {}", "unknown key; did you mean 'metrics'"),
         ("tolerances: {rouge1: 1}", "'rouge1' is not measured"),
+        ("tolerances: {translation/blue: 1}", "did you mean 'translation/bleu'"),
+        ("bertscore: {x: {layer: 9}}", "bertscore.x.encoder: this key is missing"),
+        ("bertscore: {x: {encoder: a, layers: 9}}", "did you mean 'layer'"),
         ("tolerances: {bleu: -1}", "cannot be negative"),
         ("metrics: {translation: [blue]}", "did you mean 'bleu'"),
         ("datasets: [{name: x}]", "give one of path, source or hub, not none"),
@@ -363,9 +397,37 @@ def test_a_wrong_evaluation_is_named_with_what_to_write(tmp_path, text, message)
     assert str(path) in str(error.value)
 
 
-def test_an_unknown_evaluation_suggests_the_nearest():
+@pytest.mark.parametrize("name", ["nigthly", "configs/nightly.yaml", "configs/nightly"])
+def test_an_unknown_evaluation_suggests_the_nearest(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'nightly'"):
-        load_evaluation("nigthly")
+        load_evaluation(name)
+
+
+def test_evaluations_are_found_beside_the_configurations_of_pipelines():
+    config, path = load_evaluation(CONFIGS / "nightly.yaml")
+    assert (config.job, path) == ("nightly", CONFIGS / "evaluation" / "nightly.yaml")
+    assert home_of(path) == Path()  # as for the evaluation that ships, by name
+
+
+@pytest.mark.parametrize("name", ["default", CONFIGS / "default.yaml"])
+def test_the_configuration_of_a_pipeline_is_told_from_that_of_an_evaluation(name):
+    with pytest.raises(ConfigError, match="configuration of a pipeline, not of an evaluation"):
+        load_evaluation(name)
+
+
+def test_encoders_and_commands_of_an_evaluation_are_metrics(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "datasets: [{name: a, path: shipped}]\n"
+        "metrics: {translation: [comet, closeness]}\n"
+        "external: {comet: {command: [comet]}}\n"
+        "bertscore: {closeness: {encoder: xlm-r, layer: 9, idf: true}}\n",
+        "utf-8",
+    )
+    config, _ = load_evaluation(path)
+    _, scorer = make_plan(config, ScoreConfig(), tmp_path).others["closeness"]
+    assert scorer == BertScorer("closeness", str(tmp_path / "xlm-r"), layer=9, idf=True)
 
 
 def test_a_limit_draws_the_same_documents_whatever_is_added(tmp_path):

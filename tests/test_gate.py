@@ -152,6 +152,16 @@ def test_what_differs_beside_the_scores_is_noted():
     assert "cpu → cuda" in notes
 
 
+def test_the_keys_of_the_pipeline_that_changed_are_noted():
+    def with_pipeline(name, **values):
+        return run(name, info={"config": {"pipeline": {"translate": values, "window": 64}}})
+
+    old, new = with_pipeline("old", beam_size=4), with_pipeline("new", beam_size=1, revision="b")
+    (note,) = compare_with_run(new, old, {}, seed=1).notes
+    assert "translate.beam_size (4 → 1), translate.revision (None → b)" in note
+    assert "window" not in note
+
+
 def test_a_gating_score_that_vanished_is_noted():
     fewer = run("fewer", plan=Plan({"translation": ["bleu"]}))
     gate = compare_with_run(fewer, GOOD, TOLERANCES, seed=1)

@@ -9,6 +9,7 @@ import pytest
 
 from khulasa.eval.external import ExternalScorer
 from khulasa.eval.job import (
+    TRANSLATED,
     Example,
     Output,
     Plan,
@@ -182,6 +183,7 @@ def test_one_data_set_may_have_no_references_at_all(tmp_path):
         ({"translate": ["bleu"]}, "no task 'translate'"),
         ({"translation": ["blue"]}, "did you mean 'bleu'"),
         ({"agreement": ["rouge1"]}, "needs a reference"),
+        ({"summary_en": ["source_dice"]}, "source_dice is for `agreement` only"),
     ],
 )
 def test_a_plan_names_what_it_does_not_know(metrics, message):
@@ -189,21 +191,41 @@ def test_a_plan_names_what_it_does_not_know(metrics, message):
         Plan(metrics)
 
 
-def test_the_two_summaries_are_compared_by_the_sentences_they_rest_on(tmp_path):
+AGREEMENT = Plan({"agreement": ["source_dice", "translated_chrf", "numbers_supported"]}, samples=20)
+
+
+def test_the_two_summaries_are_compared_by_their_sentences_and_their_words(tmp_path):
     def run(batch):
+        same = {
+            "summary_ar": "افتتح 3 مدارس.",
+            "summary_en": "3 or 4 schools opened.",
+            TRANSLATED: "3 schools opened.",
+        }
+        evidence = {"summary_ar": [0, 1], "summary_en": [1, 2]}
         return [
-            Output(
-                texts={"summary_ar": "افتتح 3 مدارس.", "summary_en": "3 or 4 schools opened."},
-                evidence={"summary_ar": [0, 1], "summary_en": [1, 2]},
-            )
-            for _ in batch
+            Output(texts=same, evidence=evidence),
+            Output(texts={**same, TRANSLATED: "3 or 4 schools opened."}, evidence=evidence),
+            Output(error="no Arabic text"),
         ]
 
-    make_outputs(tmp_path, examples(1), lambda: run)
-    plan = Plan({"agreement": ["shared_sentences", "numbers_supported"]}, samples=20)
-    shared, numbers = score_records(read_outputs(tmp_path), plan)
-    assert shared.value == 50
-    assert numbers.value == 50  # of 3 and 4, the Arabic summary has 3
+    assert AGREEMENT.translates_summaries
+    assert not PLAN.translates_summaries
+    make_outputs(tmp_path, examples(3), lambda: run)
+    dice, chrf, numbers = score_records(read_outputs(tmp_path), AGREEMENT)
+    assert list(dice.per_item.values()) == [50, 50, 0]
+    assert dice.signature == "check:source_dice|score:dice|avg:mean"
+    near, same, failed = chrf.per_item.values()
+    assert 50 < near < 90
+    assert (same, failed) == (pytest.approx(100), 0)
+    assert "nc:6|nw:0" in chrf.signature
+    assert numbers.per_item["d0"] == 50  # of 3 and 4, the Arabic summary has 3
+
+
+def test_outputs_without_translated_summaries_cannot_be_compared_by_words(tmp_path):
+    texts = {"summary_ar": "افتتح 3 مدارس.", "summary_en": "3 schools opened."}
+    make_outputs(tmp_path, examples(1), lambda: lambda _: [Output(texts=texts)])
+    with pytest.raises(ScoreError, match=r"translated_chrf: .*run the evaluation anew"):
+        score_records(read_outputs(tmp_path), AGREEMENT)
 
 
 def test_an_english_summary_is_checked_against_the_translation(tmp_path):

@@ -338,3 +338,27 @@ def test_the_table_for_a_terminal_lines_up():
     assert "FAILED" in lines[1]
     assert len({line.index("  ", 1) < 60 for line in lines[1:]}) == 1
     assert lines[1].startswith("news/translation/chrf++")
+
+
+def test_a_first_run_shows_no_empty_columns_nor_filters_that_need_a_baseline():
+    html = render(GOOD, without_baseline(GOOD, {"chrf++": 0.5}, "no `other` run"))
+    page = Page(html)
+    assert "not compared" not in html
+    assert "Verdict" not in html
+    assert "the trends start with the next one" in html
+    assert {"changed", "fell", "fall"}.isdisjoint(a.get("value") for a in page.all("option"))
+    assert "<li>No other run</li>" in html
+    assert {"changed", "fell", "fall"} < {a.get("value") for a in PAGE.all("option")}
+
+
+def test_models_and_times_are_put_as_people_say_them():
+    run = make_run(
+        "2026-01-01-nightly",
+        list(GOOD.records),
+        started="2026-01-01T02:15:00Z",
+        models={"summarizer_ar": "m@1", "summarizer_en": "m@1"},
+        timings={"outputs": 1041.2},
+    )
+    html = render(run, without_baseline(run, {}, ""))
+    for text in ("2026-01-01 02:15:00 UTC", "Arabic summarizer and English summ", "17 min 21 s"):
+        assert text in html
