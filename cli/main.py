@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import sys
 
 import click
+
+from .logs import say_error, set_up
 
 # Name of the command -> the module that holds it, and its line in the help.
 COMMANDS = {
@@ -62,18 +63,7 @@ def cli(verbose: int) -> None:
 
     Try it: khulasa run article.txt
     """
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter())
-    logger = logging.getLogger("khulasa")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"khulasa: {record.levelname.lower()}: {record.getMessage()}"
+    set_up(verbose)
 
 
 def main() -> None:
@@ -86,7 +76,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except KhulasaError as error:
-        click.echo(f"khulasa: error: {error}", err=True)
+        say_error(error)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except click.ClickException as error:
         error.show()

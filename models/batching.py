@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from .errors import ConfigError
@@ -11,20 +13,26 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def make_batches(lengths: Sequence[int], budget: int, max_rows: int = 64) -> list[list[int]]:
+def make_batches(
+    lengths: Sequence[int],
+    budget: int,
+    max_rows: int = 64,
+    kind: Callable[[int], object] = lambda length: None,
+) -> list[list[int]]:
     """Group the indices of `lengths` into batches that cost at most `budget` tokens each.
 
     A batch costs its rows times its longest row, padding included. Rows go longest first, so that
     a batch too large for memory is met at the start of a run and rows of a batch are about
     equally long; equal lengths keep their order, so that the same input always gives the same
-    batches. A row longer than the budget gets a batch of its own.
+    batches. A row longer than the budget gets a batch of its own, and so do rows of a `kind`, which
+    is asked of their length.
     """
     if budget < 1 or max_rows < 1:
         raise ConfigError(f"a batch needs a budget and rows of 1 or more, not {budget}, {max_rows}")
     batches: list[list[int]] = []
     longest = 0
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        room = batches and len(batches[-1]) < max_rows
+        room = batches and len(batches[-1]) < max_rows and kind(longest) == kind(lengths[index])
         if room and (len(batches[-1]) + 1) * longest <= budget:
             batches[-1].append(index)
         else:
@@ -38,12 +46,58 @@ def run_batches(
     run: Callable[[list[Sequence[T]]], Sequence[R]],
     budget: int,
     max_rows: int = 64,
+    kind: Callable[[int], object] = lambda length: None,
+    parallel: int = 1,
 ) -> list[R]:
-    """Apply `run` to `rows` batch by batch; one result for each row, in the order of `rows`."""
+    """Apply `run` to `rows` batch by batch; one result for each row, in the order of `rows`.
+
+    `parallel` calls of `run` go on at once, each in a thread of its own.
+    """
+    batches = make_batches([len(row) for row in rows], budget, max_rows, kind)
+
+    def apply(batch: list[int]) -> Sequence[R]:
+        return run([rows[i] for i in batch])
+
     results: dict[int, R] = {}
-    for batch in make_batches([len(row) for row in rows], budget, max_rows):
-        results.update(zip(batch, run([rows[i] for i in batch]), strict=True))
+    if parallel == 1 or len(batches) < 2:
+        for batch in batches:
+            results.update(zip(batch, apply(batch), strict=True))
+    else:
+        with ThreadPoolExecutor(parallel, "khulasa-batch") as pool:
+            for batch, found in zip(batches, pool.map(apply, batches), strict=True):
+                results.update(zip(batch, found, strict=True))
     return [results[i] for i in range(len(rows))]
+
+
+def ahead(run: Callable[[T], R], items: Iterable[T], depth: int = 2) -> Generator[R, None, None]:
+    """Give `run(item)` for each item, in order; `run` is up to `depth` items ahead of the caller.
+
+    `run` works in one other thread, while this one draws the items and does whatever the caller
+    does between results: neither waits for the other as long as both have work. What `items` or
+    `run` raise comes out after the results of the items before. Closing the generator waits for the
+    item in hand and drops the others.
+    """
+    pending: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(1, "khulasa-ahead")
+    try:
+        source = iter(items)
+        failure: BaseException | None = None
+        while True:
+            try:
+                pending.append(pool.submit(run, next(source)))
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            if len(pending) > depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+        if failure is not None:
+            raise failure
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def windows(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from typing import Literal
 
 from .batching import run_batches
+from .cache import TranslationCache
 from .checkpoint import resolve
 from .engine import Engine, Generation, GenerationOptions, load_engine
 from .errors import ConfigError
 from .guards import FLAGS, GuardOptions, check, has_content
 from .normalization import normalize
+from .tuning import rows_for, tune
 
 # Takes a text, a counter of tokens and a limit; gives pieces, in order, that fit the limit.
 Splitter = Callable[[str, Callable[[str], int], int], list[str]]
@@ -25,22 +30,26 @@ class TranslatorOptions:
 
     A sentence of more than `max_source_tokens` (or than the model reads) is translated in pieces:
     models trained on sentences do badly on longer texts, well before their hard limit. A batch
-    has at most `max_rows` sentences and `token_budget` tokens, padding included. With `retry`,
-    what a guard flags is decoded once more under `stricter`.
+    has at most `max_rows` sentences and `token_budget` tokens, padding included; `auto` times a few
+    budgets before the first batch (see `tuning`). With `retry`, what a guard flags is decoded once
+    more under `stricter`.
     """
 
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     guards: GuardOptions = field(default_factory=GuardOptions)
     max_source_tokens: int = 200
-    token_budget: int = 2048
+    token_budget: int | Literal["auto"] = 2048
     max_rows: int = 64
     retry: bool = True
 
     def __post_init__(self) -> None:
         lowest = {"max_source_tokens": _SHORTEST_LIMIT, "token_budget": 1, "max_rows": 1}
         for name, low in lowest.items():
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name}: must be {low} or more, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if name == "token_budget" and value == "auto":
+                continue
+            if not isinstance(value, int) or value < low:
+                raise ConfigError(f"{name}: must be {low} or more, not {value!r}")
 
     def stricter(self) -> GenerationOptions:
         """Make loops impossible.
@@ -74,17 +83,25 @@ class Translation:
 
 
 class Translator:
-    """Translates sentences with an engine. It holds no state between calls."""
+    """Translates sentences with an engine.
+
+    With a `cache`, what it holds is not decoded again, and what it lacks is added once a call. No
+    other state is held between calls, but for the token budget where that is `auto`.
+    """
 
     def __init__(
         self,
         engine: Engine,
         options: TranslatorOptions | None = None,
         splitter: Splitter | None = None,
+        cache: TranslationCache | None = None,
     ) -> None:
         self.engine = engine
         self.options = options or TranslatorOptions()
+        self.cache = cache
         self._splitter = splitter or split_at_spaces
+        budget = self.options.token_budget
+        self._budget = None if budget == "auto" else budget
         self._limit = min(self.options.max_source_tokens, engine.max_source_tokens)
         if self._limit < _SHORTEST_LIMIT:
             raise ConfigError(
@@ -117,17 +134,41 @@ class Translator:
         that is too long is split, and the translations of its pieces are joined with a space.
         """
         normal = [normalize(sentence) for sentence in sentences]
-        pieces, rows = self._split(list(dict.fromkeys(filter(has_content, normal))))
+        texts = list(dict.fromkeys(filter(has_content, normal)))
+        known: dict[str, Translation] = {}
+        key = self._key() if self.cache else ""
+        if self.cache:
+            found = self.cache.get(key, texts)
+            known = {t: Translation(t, *value) for t, value in found.items()}
+        pieces, rows = self._split([text for text in texts if text not in known])
         outputs = self._decode(rows)
+        fresh = {
+            text: _join(text, [outputs[piece] for piece in parts]) for text, parts in pieces.items()
+        }
+        # An engine that moved to another device meanwhile made some of them in another way.
+        if self.cache and key == self._key():
+            self.cache.put(key, {text: _value(result) for text, result in fresh.items()})
+        known |= fresh
+        return [
+            replace(known[text], source=sentence)
+            if text in known
+            else Translation(sentence, sentence, pieces=0)
+            for sentence, text in zip(sentences, normal, strict=True)
+        ]
 
-        translations = []
-        for sentence, text in zip(sentences, normal, strict=True):
-            if text in pieces:
-                parts = [outputs[piece] for piece in pieces[text]]
-                translations.append(_join(sentence, parts))
-            else:
-                translations.append(Translation(sentence, sentence, pieces=0))
-        return translations
+    @property
+    def token_budget(self) -> int | None:
+        """The budget of a batch; None for `auto` before the first sentence."""
+        return self._budget
+
+    def _key(self) -> str:
+        """What decides how a text is translated, but for the text."""
+        options = asdict(replace(self.options, token_budget=1, max_rows=1))
+        engine, split = self.engine, self._splitter
+        kind = engine.device.partition(":")[0]
+        made_by = (engine.checkpoint.digest, engine.name, kind, engine.compute_type)
+        name = f"{split.__module__}.{getattr(split, '__qualname__', split)}"
+        return json.dumps([version("khulasa"), made_by, options, self._limit, name])
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -164,11 +205,17 @@ class Translator:
         return outputs
 
     def _try(self, rows: dict[str, list[int]], options: GenerationOptions) -> dict[str, _Output]:
+        lines = list(rows.values())
+        if self._budget is None and lines:
+            self._budget = tune(self.engine, lines, options)
+        budget = self._budget or 1
         generations = run_batches(
-            list(rows.values()),
+            lines,
             lambda batch: self.engine.generate(batch, options),
-            self.options.token_budget,
-            self.options.max_rows,
+            budget,
+            rows_for(budget) if self.options.token_budget == "auto" else self.options.max_rows,
+            options.output_limit,
+            self.engine.parallel,
         )
         return {
             text: _Output(result, check(text, result.text, result.truncated, self.options.guards))
@@ -187,6 +234,10 @@ class _Output:
     def rank(self) -> tuple[bool, int, float]:
         """Lower is better: an end that was reached, then fewer flags, then a higher score."""
         return self.result.truncated, len(self.flags), -(self.result.score or 0.0)
+
+
+def _value(result: Translation) -> tuple[str, tuple[str, ...], bool, int, float | None]:
+    return result.target, result.flags, result.retried, result.pieces, result.score
 
 
 def _join(source: str, parts: list[_Output]) -> Translation:

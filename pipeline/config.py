@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..models.errors import ConfigError
 from ..models.summarizer import SummarizerOptions
@@ -38,13 +38,28 @@ class TranslateConfig(_Section):
 
 
 class SummarizeConfig(_Section):
-    """The summarizers: one checkpoint for each language (it may be the same)."""
+    """The summarizers: one checkpoint for each language (it may be the same).
+
+    With `summaries: aligned` the English summary is made of the translations of the sentences that
+    were chosen in Arabic, and `en` is not used. It needs faithful decoding.
+    """
 
     ar: str
     en: str
     revision_ar: str | None = None
     revision_en: str | None = None
+    summaries: Literal["independent", "aligned"] = "independent"
     options: SummarizerOptions = SummarizerOptions()
+
+    @model_validator(mode="after")
+    def _require_sentences_to_align(self) -> Self:
+        if self.summaries == "aligned" and self.options.decoding != "faithful":
+            raise ConfigError(
+                "summarize.summaries: aligned takes whole sentences, so that "
+                "summarize.options.decoding must be faithful, not "
+                f"{self.options.decoding!r}"
+            )
+        return self
 
 
 class ScoreConfig(_Section):
@@ -57,13 +72,18 @@ class ScoreConfig(_Section):
 
 
 class Config(_Section):
-    """Everything that decides what a pipeline gives back."""
+    """Everything that decides what a pipeline gives back, and how it works.
+
+    Documents are worked on in windows of `window`. `cache` is a file in which translations are
+    kept for later runs, made if it is not there.
+    """
 
     engine: Literal["auto", "ctranslate2", "transformers"] = "auto"
     device: str = "auto"
     threads: Positive | None = None
     compute_type: str | None = None
     window: Positive = 64
+    cache: Path | None = None
     clean: CleanOptions = CleanOptions()
     translate: TranslateConfig
     summarize: SummarizeConfig

@@ -103,7 +103,10 @@ REFERENCE_KEYS = {f"reference_{item.name}": item.name for item in fields(Referen
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document: what was read, and what the stages have made of it so far."""
+    """One document: what was read, and what the stages have made of it so far.
+
+    `origin` and `line` say where it was read, for messages; they are no part of the record.
+    """
 
     id: str
     text: str
@@ -117,6 +120,8 @@ class Document:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
     run: Mapping[str, str] = field(default_factory=dict)
+    origin: str = field(default="", compare=False)
+    line: int | None = field(default=None, compare=False)
 
     def with_issues(self, *issues: Issue) -> Document:
         """The same document with more issues noted."""

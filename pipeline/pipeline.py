@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..models.batching import windows
+from ..models.batching import ahead, windows
+from ..models.cache import TranslationCache
 from ..models.checkpoint import Checkpoint, resolve
+from ..models.device import first_line, is_out_of_memory
 from ..models.engine import Engine, load_engine
-from ..models.errors import ConfigError, InputError
+from ..models.errors import ConfigError, InputError, KhulasaError
 from ..models.summarizer import Summarizer
 from ..models.translator import Translator
 from .config import Config, load_config
@@ -27,19 +31,24 @@ log = logging.getLogger(__name__)
 
 STAGES = ("clean", "translate", "summarize", "score")
 
+Outcome = Document | Reject
+
 
 class Pipeline:
     """Arabic text in; clean text, translation, summaries and scores out.
 
     `stages` names those to run, in the order of `STAGES`; cleaning always comes first. Models are
-    loaded once, here. Raises CheckpointError, ConfigError or DeviceError.
+    loaded once, here. `timings` has the seconds spent so far on reading and on each stage; those
+    of models pass while others do. Raises CheckpointError, ConfigError or DeviceError.
     """
 
     def __init__(self, config: Config, stages: Sequence[str] = STAGES) -> None:
         if unknown := set(stages) - set(STAGES):
             raise ConfigError(f"no stage {', '.join(sorted(unknown))}: there are {STAGES}")
         self.config = config
+        self.timings: dict[str, float] = {}
         self._engines: dict[str, Engine] = {}
+        self._cache = TranslationCache(config.cache) if config.cache else None
         self.stages: list[Stage] = [CleanStage(config.clean)]
         run = {"khulasa": version("khulasa")}
         if "translate" in stages:
@@ -47,10 +56,14 @@ class Pipeline:
             run["translator"] = _identity(translator.engine.checkpoint)
             self.stages.append(TranslateStage(translator))
         if "summarize" in stages:
-            summarizers = self._summarizers(LANGUAGES if "translate" in stages else ("ar",))
+            aligned = config.summarize.summaries == "aligned"
+            in_both = "translate" in stages and not aligned
+            summarizers = self._summarizers(LANGUAGES if in_both else ("ar",))
             for language, summarizer in summarizers.items():
                 run[f"summarizer_{language}"] = _identity(summarizer.engine.checkpoint)
-            self.stages.append(SummarizeStage(summarizers))
+            if "translate" in stages:
+                run["summaries"] = config.summarize.summaries
+            self.stages.append(SummarizeStage(summarizers, aligned))
         if "score" in stages:
             scorer = ScoreStage(config.score)
             run |= scorer.signatures()
@@ -80,7 +93,7 @@ class Pipeline:
 
     def map(
         self,
-        documents: Iterable[Document | Reject],
+        documents: Iterable[Outcome],
         on_reject: Callable[[Reject], None] | None = None,
     ) -> Iterator[Document]:
         """Stream documents through, in order, a window at a time: memory does not grow.
@@ -89,32 +102,78 @@ class Pipeline:
         document raises InputError.
         """
         reject = on_reject or _raise
-        for window in windows(documents, self.config.window):
-            yield from self._run_window(window, reject)
-
-    def _run_window(
-        self, window: Sequence[Document | Reject], reject: Callable[[Reject], None]
-    ) -> Iterator[Document]:
-        clean, *others = self.stages
-        ready = []
-        for item in window:
-            if isinstance(item, Reject):
-                reject(item)
-                continue
-            try:
-                (document,) = clean([item])
-            except InputError as error:
-                reject(_rejected(item, str(error)))
-                continue
-            if reason := _obstacle(document):
-                reject(_rejected(item, reason))
+        for outcome in self.outcomes(documents):
+            if isinstance(outcome, Reject):
+                reject(outcome)
             else:
-                ready.append(document)
-        for stage in others:
-            ready = stage(ready)
-        run = self.run_info()
-        for document in ready:
-            yield replace(document, run=run)
+                yield outcome
+
+    def outcomes(self, items: Iterable[Outcome]) -> Generator[Outcome, None, None]:
+        """Give for each item, in order, what became of it: a finished document, or a reject.
+
+        Work goes by windows of `config.window` items. An outcome depends on its own window alone,
+        never on those before: a run that starts again at a window's first item gives the same.
+        The models work in a thread of their own while this one reads, cleans and scores, a few
+        windows ahead of what is asked for.
+        """
+        clean, *others = self.stages
+        models = [stage for stage in others if not isinstance(stage, ScoreStage)]
+        scorers = [stage for stage in others if isinstance(stage, ScoreStage)]
+
+        def admit(window: list[Outcome]) -> list[Outcome]:
+            return [self._admit(clean, item) for item in window]
+
+        def infer(window: list[Outcome]) -> tuple[list[Outcome], Mapping[str, str]]:
+            for stage in models:
+                window = self._through(stage, window)
+            return window, self.run_info()
+
+        admitted = map(admit, windows(self._read(items), self.config.window))
+        with closing(ahead(infer, admitted)) as inferred:
+            for window, run in inferred:
+                for stage in scorers:
+                    window = self._through(stage, window)
+                for outcome in window:
+                    yield outcome if isinstance(outcome, Reject) else replace(outcome, run=run)
+
+    def _admit(self, clean: Stage, item: Outcome) -> Outcome:
+        """Clean a document; reject one that has nothing for a model."""
+        (outcome,) = self._through(clean, [item])
+        if isinstance(outcome, Document) and (reason := _obstacle(outcome)):
+            return _rejected(outcome, reason)
+        return outcome
+
+    def _through(self, stage: Stage, window: Sequence[Outcome]) -> list[Outcome]:
+        with self._clock(_name(stage)):
+            return _through(stage, window)
+
+    def _read(self, items: Iterable[Outcome]) -> Iterator[Outcome]:
+        source = iter(items)
+        while True:
+            with self._clock("read"):
+                item = next(source, None)
+            if item is None:
+                return
+            yield item
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        """Add the time that passes inside to the timings."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - start
+
+    @property
+    def token_budget(self) -> int | None:
+        """The tokens of a translator's batch; None without one, or for `auto` before it started.
+
+        In int8 a text may depend on it. A run that is to give the same again, where this one left
+        it to `auto`, must set `translate.options.token_budget` to it.
+        """
+        translators = [s.translator for s in self.stages if isinstance(s, TranslateStage)]
+        return translators[0].token_budget if translators else None
 
     def run_info(self) -> Mapping[str, str]:
         """What made the results: versions, models, signatures, engine and device."""
@@ -126,6 +185,8 @@ class Pipeline:
         """Free the models' memory. The pipeline cannot be used afterwards."""
         for engine in self._engines.values():
             engine.close()
+        if self._cache:
+            self._cache.close()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -146,7 +207,7 @@ class Pipeline:
     def _translator(self) -> Translator:
         config = self.config.translate
         engine = self._engine(config.checkpoint, config.revision)
-        return Translator(engine, config.options, split_to_fit)
+        return Translator(engine, config.options, split_to_fit, self._cache)
 
     def _summarizers(self, languages: Sequence[Language]) -> dict[Language, Summarizer]:
         config = self.config.summarize
@@ -174,9 +235,47 @@ def _obstacle(document: Document) -> str | None:
     return None
 
 
+def _name(stage: Stage) -> str:
+    return type(stage).__name__.removesuffix("Stage").lower()
+
+
+def _through(stage: Stage, items: Sequence[Outcome]) -> list[Outcome]:
+    """Run a stage over the documents among `items`; each outcome stands in its item's place.
+
+    Documents are worked on together. When that fails for a reason that is not the machine's or the
+    configuration's, each is worked on alone, and those that fail again become rejects.
+    """
+    documents = [item for item in items if isinstance(item, Document)]
+    try:
+        done: Iterator[Outcome] = iter(stage(documents) if documents else ())
+    except Exception as error:
+        if _is_fatal(error):
+            raise
+        if len(documents) == 1:
+            log.info("document %s was rejected", documents[0].id, exc_info=True)
+            done = iter([_rejected(documents[0], _reason(stage, error))])
+        else:
+            done = (_through(stage, [document])[0] for document in documents)
+    return [next(done) if isinstance(item, Document) else item for item in items]
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether an error would come back with every other document."""
+    if isinstance(error, InputError):
+        return False
+    return isinstance(error, KhulasaError) or is_out_of_memory(error)
+
+
+def _reason(stage: Stage, error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    return (
+        f"it could not be processed ({_name(stage)}): {type(error).__name__}: {first_line(error)}"
+    )
+
+
 def _rejected(document: Document, reason: str) -> Reject:
-    source = str(document.metadata.get("source", ""))
-    return Reject(id=document.id, source=source, line=None, reason=reason, raw=document.text)
+    return Reject(document.id, document.origin, document.line, reason, document.text)
 
 
 def _raise(reject: Reject) -> None:

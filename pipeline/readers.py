@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import chain
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,28 @@ from ..models.errors import InputError
 from .document import REFERENCE_KEYS, Document, Issue, References
 from .records import Item, Text, check_columns, parse_json, records
 from .sources import (
+    DATASET,
     SINGLE,
     STDIN,
     TABLES,
     ReadOptions,
     SourceFile,
+    count_records,
+    fingerprint,
     input_files,
     source_file,
     valid_text,
 )
 
-__all__ = ["ReadOptions", "Reject", "attach_references", "input_files", "read", "read_references"]
+__all__ = [
+    "ReadOptions",
+    "Reject",
+    "Source",
+    "attach_references",
+    "input_files",
+    "read",
+    "read_references",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +68,10 @@ class Reject:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
-def read(inputs: Sequence[str], options: ReadOptions | None = None) -> Iterator[Document | Reject]:
-    """Read the documents of all inputs, in order, as they are asked for.
+def read(
+    inputs: Sequence[str], options: ReadOptions | None = None, skip: int = 0
+) -> Iterator[Document | Reject]:
+    """Read the documents of all inputs, in order, as they are asked for, but the first `skip`.
 
     A document without an id takes its file's stem, with `:` and its line where there are more. It
     names its file under `metadata` as `source`, if it has no `source` itself. Ids may repeat.
@@ -69,19 +82,33 @@ def read(inputs: Sequence[str], options: ReadOptions | None = None) -> Iterator[
     options = options or ReadOptions()
     files = [source_file(name, options) for name in input_files(inputs, options)]
     for file in files:
-        if file.format in TABLES and Path(file.name).is_file():
+        if file.format == DATASET or (file.format in TABLES and Path(file.name).is_file()):
             check_columns(file, options)
-    return chain.from_iterable(_read_file(file, options) for file in files)
+    return _read_files(files, options, skip)
 
 
-def _read_file(file: SourceFile, options: ReadOptions) -> Iterator[Document | Reject]:
+def _read_files(
+    files: Sequence[SourceFile], options: ReadOptions, skip: int
+) -> Iterator[Document | Reject]:
+    for file in files:
+        if skip and file.is_one(options):
+            skip -= 1  # without reading it
+            continue
+        for item in _read_file(file, options):
+            if skip:
+                skip -= 1
+            else:
+                yield _to_document(item, file, options)
+
+
+def _read_file(file: SourceFile, options: ReadOptions) -> Iterator[Item]:
     unseen = set(options.columns.values()) if file.format not in SINGLE else set()
     read_any = False
     for item in records(file, options):
         if unseen and isinstance(item.record, dict):
             read_any = True
             unseen -= item.record.keys()
-        yield _to_document(item, file, options)
+        yield item
     if read_any and unseen:
         logger.warning("%s: no record has %s", file.source, ", ".join(sorted(unseen)))
 
@@ -115,6 +142,7 @@ def _to_document(item: Item, file: SourceFile, options: ReadOptions) -> Document
 
 
 def _noted(document: Document, item: Item, file: SourceFile) -> Document:
+    document = replace(document, origin=file.source, line=item.line)
     if file.name != STDIN:
         document = replace(document, metadata={"source": file.source, **document.metadata})
     if item.encoding:
@@ -215,3 +243,39 @@ def attach_references(
         logger.warning(
             "%d of %d references match no document by id: %s", len(unused), len(references), some
         )
+
+
+# --- all of a run's input ---
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Everything that a run reads: inputs by name, how to read them, and a file of references."""
+
+    inputs: Sequence[str]
+    options: ReadOptions = field(default_factory=ReadOptions)
+    references: str | None = None
+
+    def read(self, skip: int = 0) -> Iterator[Document | Reject]:
+        """The items of all inputs in order, without the first `skip`. Raises as `read` does."""
+        if self.references is None:
+            return read(self.inputs, self.options, skip)
+        # References are looked for by every document's id, so as to report those of none.
+        items = read(self.inputs, self.options)
+        return islice(attach_references(items, read_references(self.references)), skip, None)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """By name, what tells the content of each input; None for one that is no file."""
+        names = input_files(self.inputs, self.options)
+        names += [self.references] if self.references else []
+        return {valid_text(name): fingerprint(name) for name in names}
+
+    def total(self) -> int | None:
+        """About how many items there are; None if an input does not tell."""
+        total = 0
+        for name in input_files(self.inputs, self.options):
+            count = count_records(source_file(name, self.options), self.options)
+            if count is None:
+                return None
+            total += count
+        return total

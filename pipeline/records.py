@@ -22,8 +22,10 @@ from typing import Any
 from ..models.errors import InputError
 from .decode import decode
 from .html import extract_html
+from .hub_dataset import HubDataset
 from .sources import (
     COLUMNAR,
+    DATASET,
     DamagedError,
     Lines,
     ReadOptions,
@@ -60,6 +62,8 @@ def records(file: SourceFile, options: ReadOptions) -> Iterator[Item]:
             line = item.line or 0
             yield item
     except (DamagedError, OSError, EOFError, zlib.error) as error:
+        if file.format == DATASET:  # the network's fault: to go on would lose what is left
+            raise InputError(f"{file.source}: unreadable after row {line}: {error}") from error
         what = f"unreadable after line {line}" if line else "unreadable"
         yield Item(None, reason=f"{what}: {error}")
 
@@ -91,7 +95,8 @@ def check_columns(file: SourceFile, options: ReadOptions) -> None:
 
             try:
                 with _open_table(file) as (names, _):
-                    _require_columns(names, file, options)
+                    if names is not None:
+                        _require_columns(names, file, options)
             except pyarrow.ArrowException as error:
                 raise DamagedError from error
         else:
@@ -425,10 +430,16 @@ def _columnar_items(file: SourceFile) -> Iterator[Item]:
 
 
 @contextmanager
-def _open_table(file: SourceFile) -> Iterator[tuple[list[str], Callable[[], Iterator[Any]]]]:
-    """The names of the columns, and a function that gives the batches of rows."""
+def _open_table(
+    file: SourceFile,
+) -> Iterator[tuple[list[str] | None, Callable[[], Iterator[Any]]]]:
+    """The names of the columns, if they are known, and a function that gives batches of rows."""
     import pyarrow
 
+    if file.format == DATASET:
+        columns, rows = HubDataset.parse(file.name).open()
+        yield columns, lambda: rows
+        return
     with pyarrow.memory_map(file.name) as source:
         if file.format == "parquet":
             from pyarrow import parquet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import glob
 import gzip
+import hashlib
 import io
 import os
 import re
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..models.errors import ConfigError, InputError
+from . import hub_dataset
 from .decode import decode
 from .document import REFERENCE_KEYS
+from .hub_dataset import HubDataset
 
 STDIN = "-"
 SUFFIXES = {
@@ -36,10 +39,16 @@ SUFFIXES = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+# What a run leaves beside its output, or leaves behind when it stops: no data to read.
 REJECTS_SUFFIX = ".rejects.jsonl"
+REPORT_SUFFIX = ".report.json"
+PARTIAL_SUFFIX = ".partial"
+PARTS_SUFFIX = ".parts"
+MANIFEST = "manifest.json"
 
-TABLES = ("csv", "tsv", "parquet", "arrow")
-COLUMNAR = ("parquet", "arrow")
+DATASET = "dataset"
+COLUMNAR = ("parquet", "arrow", DATASET)
+TABLES = ("csv", "tsv", *COLUMNAR)
 SINGLE = ("text", "html")
 _RENAMED = ("id", "title", "date", *REFERENCE_KEYS)
 # What `datasets` writes beside its Arrow files.
@@ -105,6 +114,8 @@ def file_stem(name: str) -> str:
 def input_files(inputs: Sequence[str], options: ReadOptions | None = None) -> list[str]:
     """The files that the inputs stand for, each once: files, folders, patterns, and - for stdin.
 
+    Splits of datasets (see `hub_dataset`) stand for themselves.
+
     Folders give the files of known suffix in them, at any depth, sorted, without hidden files and
     rejects of earlier runs. Raises InputError for what is not there, for a file of unknown suffix
     and for a folder without files to read.
@@ -115,7 +126,7 @@ def input_files(inputs: Sequence[str], options: ReadOptions | None = None) -> li
 
 
 def _expand(name: str, options: ReadOptions) -> list[str]:
-    if name == STDIN:
+    if name == STDIN or name.startswith(hub_dataset.PREFIX):
         return [name]
     path = Path(name)
     try:
@@ -146,8 +157,8 @@ def _expand(name: str, options: ReadOptions) -> list[str]:
 def _files_in(folder: str) -> list[str]:
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if _is_data(name)]
+        folders[:] = [name for name in folders if not _is_hidden(Path(parent, name))]
+        found += [Path(parent, name) for name in names if is_data(name)]
     files = [str(path) for path in sorted(found) if path.is_file()]
     if not files:
         raise InputError(
@@ -156,8 +167,14 @@ def _files_in(folder: str) -> list[str]:
     return files
 
 
-def _is_data(name: str) -> bool:
-    if name.startswith(".") or name in _NOT_DATA or name.endswith(REJECTS_SUFFIX):
+def _is_hidden(folder: Path) -> bool:
+    is_parts = folder.name.endswith(PARTS_SUFFIX) and (folder / MANIFEST).exists()
+    return is_parts or folder.name.startswith(".")
+
+
+def is_data(name: str) -> bool:
+    """Whether a folder that is read gives the file of this name."""
+    if name.startswith(".") or name in _NOT_DATA or name.endswith((REJECTS_SUFFIX, REPORT_SUFFIX)):
         return False
     return file_format(name) is not None
 
@@ -182,11 +199,20 @@ class SourceFile:
     @property
     def stem(self) -> str:
         """What ids are made from."""
+        if self.format == DATASET:
+            return HubDataset.parse(self.name).stem
         return "stdin" if self.name == STDIN else file_stem(self.name)
+
+    def is_one(self, options: ReadOptions) -> bool:
+        """Whether it is read as one document (or rejected as one), whatever it holds."""
+        return self.format == "html" or (self.format == "text" and not options.lines)
 
 
 def source_file(name: str, options: ReadOptions) -> SourceFile:
     """One of the `input_files` with its format. Raises InputError if it cannot be streamed."""
+    if name.startswith(hub_dataset.PREFIX):
+        HubDataset.parse(name)
+        return SourceFile(name, DATASET, None)
     kind, compression = file_format(name) or ("", None)
     if not kind and Path(name).suffix.lower() in COMPRESSIONS:
         compression = COMPRESSIONS[Path(name).suffix.lower()]
@@ -197,6 +223,61 @@ def source_file(name: str, options: ReadOptions) -> SourceFile:
             "whole. Give the plain file by its name."
         )
     return SourceFile(name, kind, compression)
+
+
+# --- what a file is and how much it holds ---
+
+# Of a larger file, as many bytes are read for its fingerprint: in pieces, evenly spaced.
+_SAMPLE = 64 * 2**20
+_PIECES = 64
+# Lines of larger files are not counted beforehand.
+_COUNTED = 2**31
+
+
+def fingerprint(name: str) -> dict[str, Any] | None:
+    """What tells a file's content from another: its size and a hash. None if it is no file.
+
+    A file of more than 64 MB is hashed at 64 evenly spaced places, of 1 MB each.
+    """
+    if name.startswith(hub_dataset.PREFIX):
+        return HubDataset.parse(name).fingerprint()
+    path = Path(name)
+    if name == STDIN or not path.is_file():
+        return None
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb", buffering=0) as stream:
+        if size <= _SAMPLE:
+            while block := stream.read(2**20):
+                digest.update(block)
+        else:
+            piece = _SAMPLE // _PIECES
+            for number in range(_PIECES):
+                stream.seek((size - piece) * number // (_PIECES - 1))
+                digest.update(stream.read(piece))
+    return {"bytes": size, "sha256": digest.hexdigest()[:32]}
+
+
+def count_records(file: SourceFile, options: ReadOptions) -> int | None:
+    """About how many records a file holds; None where it takes too long to tell."""
+    if file.is_one(options):
+        return 1
+    if file.format == DATASET:
+        return HubDataset.parse(file.name).total()
+    path = Path(file.name)
+    if file.name == STDIN or file.compression or not path.is_file():
+        return None
+    try:
+        if file.format == "parquet":
+            from pyarrow import parquet
+
+            return parquet.read_metadata(path).num_rows
+        if file.format in ("jsonl", "text") and path.stat().st_size <= _COUNTED:
+            with path.open("rb", buffering=0) as stream:
+                return sum(block.count(b"\n") for block in iter(lambda: stream.read(2**20), b""))
+    except (OSError, ValueError):  # pyarrow's errors are ValueErrors; reading will report it
+        return None
+    return None
 
 
 # --- bytes and lines ---

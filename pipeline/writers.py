@@ -19,7 +19,8 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -27,8 +28,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ..models.errors import InputError, KhulasaError
 from .document import Document
-from .readers import Reject
-from .sources import COMPRESSIONS, REJECTS_SUFFIX, STDIN, file_format, valid_text
+from .sources import (
+    COMPRESSIONS,
+    PARTIAL_SUFFIX,
+    REJECTS_SUFFIX,
+    REPORT_SUFFIX,
+    STDIN,
+    is_data,
+    valid_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +59,31 @@ CSV_SCORES = (
     "summary_en.rouge1",
     "summary_en.rougeL",
 )
-_CSV_COLUMNS = ("id", "title", "date", "clean", "translation", "summary_ar", "summary_en", "flags")
-PARTIAL_SUFFIX = ".partial"
+_CSV_COLUMNS = (
+    "id",
+    "title",
+    "date",
+    "clean",
+    "translation",
+    "summary_ar",
+    "summary_en",
+    "flags",
+    "metadata",
+)
 
 
 # --- formats ---
 
 
 class _Encoder(Protocol):
-    """Writes documents in one format to a stream of bytes. `close` completes the format."""
+    """Writes documents in one format to a stream of bytes. `close` completes the format.
+
+    `append` adds the documents of a part: a file that `PartFile` wrote in the same format.
+    """
 
     def write(self, document: Document) -> None: ...
+
+    def append(self, part: Path) -> None: ...
 
     def close(self) -> None: ...
 
@@ -92,91 +114,101 @@ def _writable(value: Any) -> Any:
     return value
 
 
-class _JsonLines:
-    def __init__(self, stream: IO[bytes]) -> None:
+class _Text:
+    """A format of bytes one after the other: those of each document between a head and a foot."""
+
+    def __init__(
+        self,
+        stream: IO[bytes],
+        encode: Callable[[Document], bytes],
+        head: bytes = b"",
+        foot: bytes = b"",
+    ) -> None:
         self._stream = stream
+        self._encode = encode
+        self._foot = foot
+        self._stream.write(head)
 
     def write(self, document: Document) -> None:
-        self._stream.write(json_line(document.to_record()))
+        self._stream.write(self._encode(document))
+
+    def append(self, part: Path) -> None:
+        _copy(part, self._stream)
 
     def close(self) -> None:
-        pass
+        self._stream.write(self._foot)
 
 
-class _Csv:
+def _copy(path: Path, stream: IO[bytes]) -> None:
+    with path.open("rb") as source:
+        shutil.copyfileobj(source, stream, 2**20)
+
+
+def _encode_json(document: Document) -> bytes:
+    return json_line(document.to_record())
+
+
+def _encode_csv(document: Document, scores: Sequence[str]) -> bytes:
     """One row a document, flat. Flags are `stage:kind` and those of sentences, each once."""
+    summaries = document.summaries
+    flags = [f"{issue.stage}:{issue.kind}" for issue in document.issues]
+    if document.translation:
+        flags += [flag for s in document.translation.sentences for flag in s.flags]
+    values = [
+        document.id,
+        document.title,
+        document.date,
+        document.clean and document.clean.text,
+        document.translation and document.translation.text,
+        summaries["ar"].text if "ar" in summaries else None,
+        summaries["en"].text if "en" in summaries else None,
+        " ".join(dict.fromkeys(flags)),
+        _json_text(dict(document.metadata)),
+    ]
+    for name in scores:
+        group, _, metric = name.partition(".")
+        values.append(document.scores.get(group, {}).get(metric))
+    return _csv_row(values)
 
-    def __init__(self, stream: IO[bytes], scores: Sequence[str]) -> None:
-        self._stream = stream
-        self._scores = scores
-        self._write_row([*_CSV_COLUMNS, *scores])
 
-    def write(self, document: Document) -> None:
-        summaries = document.summaries
-        flags = [f"{issue.stage}:{issue.kind}" for issue in document.issues]
-        if document.translation:
-            flags += [flag for s in document.translation.sentences for flag in s.flags]
-        values = [
-            document.id,
-            document.title,
-            document.date,
-            document.clean and document.clean.text,
-            document.translation and document.translation.text,
-            summaries["ar"].text if "ar" in summaries else None,
-            summaries["en"].text if "en" in summaries else None,
-            " ".join(dict.fromkeys(flags)),
-        ]
-        for name in self._scores:
-            group, _, metric = name.partition(".")
-            values.append(document.scores.get(group, {}).get(metric))
-        self._write_row(values)
-
-    def _write_row(self, values: Sequence[Any]) -> None:
-        row = io.StringIO()
-        csv.writer(row, lineterminator="\n").writerow(values)
-        self._stream.write(valid_text(row.getvalue()).encode())
-
-    def close(self) -> None:
-        pass
+def _csv_row(values: Sequence[Any]) -> bytes:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\n").writerow(values)
+    return valid_text(row.getvalue()).encode()
 
 
 # What XML 1.0 does not allow, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class _Tmx:
+def _tmx_head() -> bytes:
+    version = importlib.metadata.version("khulasa")
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
+        f'<header creationtool="khulasa" creationtoolversion={quoteattr(version)} '
+        'segtype="sentence" o-tmf="khulasa" adminlang="en" srclang="ar" '
+        'datatype="plaintext"/>\n<body>\n'
+    ).encode()
+
+
+_TMX_FOOT = b"</body>\n</tmx>\n"
+
+
+def _encode_tmx(document: Document) -> bytes:
     """Translation memory (TMX 1.4): one unit for each sentence that has a translation."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        version = importlib.metadata.version("khulasa")
-        self._write(
-            '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
-            f'<header creationtool="khulasa" creationtoolversion={quoteattr(version)} '
-            'segtype="sentence" o-tmf="khulasa" adminlang="en" srclang="ar" '
-            'datatype="plaintext"/>\n<body>\n'
+    units = []
+    for sentence in document.translation.sentences if document.translation else ():
+        if not sentence.source.strip() or not sentence.target.strip():
+            continue
+        notes = [("document", document.id), *(("flag", flag) for flag in sentence.flags)]
+        units.append(
+            "<tu>\n"
+            + "".join(f'<prop type="{kind}">{_xml(text)}</prop>\n' for kind, text in notes)
+            + f'<tuv xml:lang="ar"><seg>{_xml(sentence.source)}</seg></tuv>\n'
+            + f'<tuv xml:lang="en"><seg>{_xml(sentence.target)}</seg></tuv>\n'
+            + "</tu>\n"
         )
-
-    def write(self, document: Document) -> None:
-        if document.translation is None:
-            return
-        for sentence in document.translation.sentences:
-            if not sentence.source.strip() or not sentence.target.strip():
-                continue
-            notes = [("document", document.id), *(("flag", flag) for flag in sentence.flags)]
-            self._write(
-                "<tu>\n"
-                + "".join(f'<prop type="{kind}">{_xml(text)}</prop>\n' for kind, text in notes)
-                + f'<tuv xml:lang="ar"><seg>{_xml(sentence.source)}</seg></tuv>\n'
-                + f'<tuv xml:lang="en"><seg>{_xml(sentence.target)}</seg></tuv>\n'
-                + "</tu>\n"
-            )
-
-    def close(self) -> None:
-        self._write("</body>\n</tmx>\n")
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text.encode())
+    return "".join(units).encode()
 
 
 def _xml(text: str) -> str:
@@ -207,8 +239,20 @@ class _Parquet:
             row[name] = _json_text(row[name])
         if row["clean"]:
             row["clean"]["changes"] = _json_text(row["clean"]["changes"])
-        self._rows.append(_writable(row))
-        self._size += len(document.text)
+        self._add(_writable(row))
+
+    def append(self, part: Path) -> None:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(part) as table:
+            for batch in table.iter_batches(batch_size=64, use_threads=False):
+                for row in batch.to_pylist():
+                    self._add(row)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        # Row groups depend on the rows alone: parts, however cut, give the same file.
+        self._rows.append(row)
+        self._size += len(row["clean"]["text"]) if row["clean"] else 0
         if len(self._rows) >= _ROW_GROUP_DOCUMENTS or self._size >= _ROW_GROUP_CHARACTERS:
             self._flush()
 
@@ -285,22 +329,31 @@ def rejects_path(target: str | None) -> Path | None:
     if target is None or target == STDOUT:
         return None
     path = Path(target)
-    if _is_special(path):
+    if is_special(path):
         return None
+    return _beside(path, REJECTS_SUFFIX)
+
+
+def report_path(target: str | Path) -> Path:
+    """Where the report of a run goes: for `news.csv` to `news.report.json`."""
+    return _beside(Path(target), REPORT_SUFFIX)
+
+
+def _beside(path: Path, suffix: str) -> Path:
     if path.suffix.lower() in COMPRESSIONS:
         path = path.with_suffix("")
     if path.suffix.lower() in SUFFIXES:
         path = path.with_suffix("")
-    return path.with_name(path.name + REJECTS_SUFFIX)
+    return path.with_name(path.name + suffix)
 
 
 def require_not_input(target: str | None, inputs: Iterable[str]) -> None:
-    """Raise InputError if writing to `target` (or its rejects) would destroy one of the inputs."""
+    """Raise InputError if `target`, or what goes beside it, would destroy one of the inputs."""
     rejects = rejects_path(target)
     if target is None or rejects is None:
         return
-    partial = Path(target + PARTIAL_SUFFIX)
-    written = [path for path in (Path(target), partial, rejects) if path.exists()]
+    ours = (Path(target), Path(target + PARTIAL_SUFFIX), rejects, report_path(target))
+    written = [path for path in ours if path.exists()]
     for name in inputs if written else ():
         for source in _existing(name):
             for path in written:
@@ -324,8 +377,65 @@ def _is_read(path: Path, source: Path) -> bool:
     if not source.is_dir():
         return path.samefile(source)
     inside = path.resolve().is_relative_to(source.resolve())
-    is_data = file_format(path.name) is not None and not path.name.endswith(REJECTS_SUFFIX)
-    return inside and is_data
+    return inside and is_data(path.name)
+
+
+class DurableFile:
+    """A file that gets its name when it is whole and on disk; it is NAME.partial until then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self.stream = self.partial.open("wb")
+
+    def commit(self) -> None:
+        """Put the file on disk and give it its name, instead of an older one."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+        if self.path.exists():
+            shutil.copymode(self.path, self.partial)
+        self.partial.replace(self.path)
+        sync_folder(self.path.parent)
+
+    def close(self) -> None:
+        """Leave what there is under its temporary name."""
+        with suppress(OSError):  # it is not going to be used: no matter what it holds
+            self.stream.close()
+
+    def discard(self) -> None:
+        """Remove what there is."""
+        self.close()
+        self.partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk: a new or a removed file is there, or not, after that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_durably(path: Path, *contents: bytes | Path) -> None:
+    """Write bytes, and what is in files, to a file that is whole or not there.
+
+    Raises KhulasaError.
+    """
+    with explained(path):
+        file = DurableFile(path)
+        try:
+            for content in contents:
+                if isinstance(content, bytes):
+                    file.stream.write(content)
+                else:
+                    _copy(content, file.stream)
+            file.commit()
+        except BaseException:
+            file.discard()
+            raise
 
 
 class Writer:
@@ -346,10 +456,7 @@ class Writer:
         self._name = "stdout" if target is None or target == STDOUT else target
         self._path = None if target is None or target == STDOUT else Path(target)
         # None for stdout, and for a pipe or device, which must not be replaced by a file.
-        self._partial: Path | None = None
-        if self._path and not _is_special(self._path):
-            self._path = self._path.resolve()  # a link stays a link: its file is replaced
-            self._partial = self._path.with_name(self._path.name + PARTIAL_SUFFIX)
+        self._file: DurableFile | None = None
         self._compression = compression
         self._make_encoder = encoder
         self._encoder: _Encoder | None = None
@@ -370,9 +477,11 @@ class Writer:
             stream: Any = sys.stdout.buffer
             closing.callback(stream.flush)
             return stream
-        stream = closing.enter_context((self._partial or self._path).open("wb"))
-        # An error on the way is not to be hidden by another one of the sync.
-        closing.push(lambda kind, *_: None if kind else self._sync(stream))
+        if is_special(self._path):
+            stream = closing.enter_context(self._path.open("wb"))
+        else:
+            self._file = DurableFile(self._path.resolve())  # a link stays: its file is replaced
+            stream = self._file.stream
         if self._compression == "gzip":
             # No name and no time in the header: the same bytes each time.
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
@@ -382,11 +491,6 @@ class Writer:
 
             return closing.enter_context(pyarrow.CompressedOutputStream(_Unclosed(stream), "zstd"))
         return stream
-
-    def _sync(self, stream: IO[bytes]) -> None:
-        stream.flush()
-        if self._partial:
-            os.fsync(stream.fileno())
 
     def write(self, document: Document) -> None:
         """Write one document."""
@@ -398,6 +502,13 @@ class Writer:
                 self._stream.flush()
         self.count += 1
 
+    def append(self, part: Path) -> None:
+        """Write the documents of a part: what a `PartFile` of the same format holds."""
+        if self._encoder is None:
+            raise ValueError("a Writer writes inside its `with` block only")
+        with self._explained():
+            self._encoder.append(part)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -408,7 +519,8 @@ class Writer:
             with self._explained():
                 self._finish()
                 if error is None:
-                    self._commit()
+                    if self._file:
+                        self._file.commit()
                     return
         except (KhulasaError, BrokenPipeError):
             self._keep()
@@ -424,42 +536,29 @@ class Writer:
             if encoder:
                 encoder.close()
 
-    def _commit(self) -> None:
-        if self._partial is None or self._path is None:
-            return
-        if self._path.exists():
-            shutil.copymode(self._path, self._partial)
-        self._partial.replace(self._path)
-        if os.name == "posix":  # the new name is on disk when its folder is
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
     def _keep(self) -> None:
         """Leave what there is under its temporary name, if there is anything, and say so."""
-        if self._partial is None:
+        if self._file is None:
             return
         if self.count:
-            shown = Path(self._name).with_name(self._partial.name)
+            self._file.close()
+            shown = Path(self._name).with_name(self._file.partial.name)
             logger.warning(
                 "%s was not completed: %d documents are in %s", self._name, self.count, shown
             )
         else:
-            self._partial.unlink(missing_ok=True)
+            self._file.discard()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn errors of the system into ours."""
         try:
-            yield
+            with explained(self._name):
+                yield
         except BrokenPipeError:
             if self._path is None:
                 _silence_stdout()
             raise
-        except OSError as error:
-            raise _write_error(self._name, error) from error
 
 
 class _Unclosed(io.RawIOBase):
@@ -475,9 +574,20 @@ class _Unclosed(io.RawIOBase):
         return self._inner.write(data)
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Whether it is there and is neither a file nor a folder: a pipe or a device."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def explained(name: str | Path) -> Iterator[None]:
+    """Turn errors of the system about writing to `name` into a KhulasaError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _write_error(str(name), error) from error
 
 
 def _write_error(name: str, error: OSError) -> KhulasaError:
@@ -518,58 +628,41 @@ def open_writer(
             raise InputError(f"{target}: this is a folder. Name a file in it.")
         if not Path(target).resolve().parent.is_dir():
             raise InputError(f"{target}: there is no folder {Path(target).parent}. Create it.")
-    encoders: dict[str, Callable[[IO[bytes]], _Encoder]] = {
-        "jsonl": _JsonLines,
-        "csv": lambda stream: _Csv(stream, scores),
-        "tmx": _Tmx,
-        "parquet": _Parquet,
-    }
-    return Writer(target, compression, encoders[kind])
+    return Writer(target, compression, partial(_encoder, kind, scores))
 
 
-# --- rejects ---
+def _encoder(kind: str, scores: Sequence[str], stream: IO[bytes], whole: bool = True) -> _Encoder:
+    """The encoder of a format; for a part of a file instead of the `whole`, without its ends."""
+    if kind == "parquet":
+        return _Parquet(stream)
+    head = foot = b""
+    encode = _encode_json
+    if kind == "csv":
+        head, encode = _csv_row([*_CSV_COLUMNS, *scores]), partial(_encode_csv, scores=scores)
+    elif kind == "tmx":
+        head, foot, encode = _tmx_head(), _TMX_FOOT, _encode_tmx
+    return _Text(stream, encode, head, foot) if whole else _Text(stream, encode)
 
 
-class RejectWriter:
-    """Keeps rejects in `rejects_path(target)`; the file exists only if there are any.
+class PartFile:
+    """A part of an output, for `Writer.append`: on disk, under its name, after `commit` alone."""
 
-    An older one is removed at the start. `count` is how many there were, `first` the first few;
-    without a path they are only counted. A context manager.
-    """
+    def __init__(self, path: Path, format: str) -> None:  # noqa: A002
+        with explained(path):
+            self._file = DurableFile(path)
+            self._encoder = _encoder(format, CSV_SCORES, self._file.stream, whole=False)
 
-    KEEP_FIRST = 5
+    def write(self, document: Document) -> None:
+        """Write one document."""
+        with explained(self._file.path):
+            self._encoder.write(document)
 
-    def __init__(self, target: str | None) -> None:
-        self.path = rejects_path(target)
-        self.count = 0
-        self.first: list[Reject] = []
-        self._stream: IO[bytes] | None = None
+    def commit(self) -> None:
+        """Put the whole part on disk."""
+        with explained(self._file.path):
+            self._encoder.close()
+            self._file.commit()
 
-    def __enter__(self) -> RejectWriter:
-        if self.path and self.path.is_file():
-            self._explain(self.path.unlink)
-        return self
-
-    def write(self, reject: Reject) -> None:
-        """Keep one reject, on disk at once."""
-        self.count += 1
-        if len(self.first) < self.KEEP_FIRST:
-            self.first.append(reject)
-        if self.path:
-            self._explain(self._append, self.path, json_line(reject.to_record()))
-
-    def _append(self, path: Path, line: bytes) -> None:
-        if self._stream is None:
-            self._stream = path.open("wb")
-        self._stream.write(line)
-        self._stream.flush()
-
-    def _explain(self, action: Callable[..., None], *arguments: Any) -> None:
-        try:
-            action(*arguments)
-        except OSError as error:
-            raise _write_error(str(self.path), error) from error
-
-    def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._explain(self._stream.close)
+    def discard(self) -> None:
+        """Remove what there is."""
+        self._file.discard()

@@ -206,9 +206,130 @@ def test_strict_turns_rejects_into_exit_code_4(khulasa):
     assert "a.jsonl:2" in err
 
 
+BAD = {
+    b"{not json": "not JSON",
+    b'{"id": "x", "text": "\xd9\x86': "not JSON",
+    b'{"text": "\xd9\x86\xd8\xb5 \xff\xfe\xfd"}': "undecodable",
+    '["نص"]'.encode(): "a record must be a JSON object, not a list",
+    b"17": "a record must be a JSON object",
+    b'{"id": "x", "body": "y"}': "no column 'text' (there are: id, body",
+    b'{"text": ""}': "'text' is empty",
+    b'{"text": " \\n "}': "'text' is empty",
+    b'{"text": ["x"]}': "'text' must be a string, not a list",
+    '{"text": "نص", "title": 5}'.encode(): "'title' must be a string",
+    '{"text": "نص", "metadata": "x"}'.encode(): "'metadata' must be an object",
+    b'{"text": "No Arabic at all."}': "no Arabic text",
+    '{"text": "\u200b\u00ad"}'.encode(): "no text is left after cleaning",
+    b"[" * 200 + b"]" * 200: "nested more than 100 deep",
+}
+
+
+def test_ten_thousand_documents_with_one_bad_in_a_hundred_lose_nothing_else(khulasa):
+    kinds = list(BAD.items())
+    lines = [
+        kinds[n // 100 % len(kinds)][0]
+        if n % 100 == 37
+        else json.dumps({"id": n, "text": f"وصل القطار رقم {n}."}, ensure_ascii=False).encode()
+        for n in range(10_000)
+    ]
+    Path("in.jsonl").write_bytes(b"\n".join(lines))
+    code, out, err = khulasa("clean", "in.jsonl", "-o", "out.jsonl")
+    assert (code, out) == (0, "")
+    assert "9,900 done, 100 rejected, kept in out.rejects.jsonl" in err
+    done = [record["id"] for record in records(Path("out.jsonl").read_text(encoding="utf-8"))]
+    assert done == [str(n) for n in range(10_000) if n % 100 != 37]
+    rejects = records(Path("out.rejects.jsonl").read_text(encoding="utf-8"))
+    assert [reject["line"] for reject in rejects] == list(range(38, 10_000, 100))
+    for n, reject in enumerate(rejects):
+        raw, reason = kinds[n % len(kinds)]
+        assert reject["source"] == "in.jsonl"
+        assert reason in reject["reason"]
+        assert reject["raw"]
+        assert reject["raw"] in raw.decode(errors="backslashreplace")
+    report = json.loads(Path("out.report.json").read_text(encoding="utf-8"))
+    assert (report["documents"], report["rejects"]) == (9900, 100)
+    # It is finished, so this only looks.
+    code, _, err = khulasa("clean", "in.jsonl", "-o", "out.jsonl", "--strict")
+    assert code == 4
+    assert "finished already" in err
+
+
+def test_a_run_that_was_begun_with_something_else_says_what_and_exits_with_2(khulasa):
+    Path("a.jsonl").write_text(bad_lines(), encoding="utf-8")
+    parts = Path("out.jsonl.parts")
+    parts.mkdir()
+    manifest = {"config": {"window": 9}, "inputs": {"a.jsonl": {"bytes": 1}}}
+    (parts / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    code, _, err = khulasa("clean", "a.jsonl", "-o", "out.jsonl")
+    assert code == 2
+    for words in ("input a.jsonl: its content has changed", "config.window: 9 -> 64", "--restart"):
+        assert words in err
+    assert khulasa("clean", "a.jsonl", "-o", "out.jsonl", "--restart")[0] == 0
+    assert not parts.exists()
+
+
+def test_stdin_into_a_file_is_no_run_to_go_on_with(khulasa):
+    code, _, err = khulasa("clean", "-", "-o", "out.jsonl", stdin=ARTICLE.encode())
+    assert code == 0
+    assert len(records(Path("out.jsonl").read_text(encoding="utf-8"))) == 1
+    parts = Path("out.jsonl.parts")
+    parts.mkdir()
+    (parts / "manifest.json").write_text('{"inputs": {"-": null}}')
+    code, _, err = khulasa("clean", "-", "-o", "out.jsonl", stdin=ARTICLE.encode())
+    assert code == 0
+    assert "cannot be read again" in err
+
+
+def test_what_goes_to_stderr_can_be_json(khulasa):
+    Path("a.jsonl").write_text(bad_lines(), encoding="utf-8")
+    options = ("--log-json", "--progress-every", "1e-9")
+    code, _, err = khulasa("clean", "a.jsonl", "-o", "out.jsonl", *options)
+    events = records(err)
+    assert code == 0
+    assert all({"time", "level", "message", "event"} <= event.keys() for event in events)
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "progress"
+    assert kinds.count("reject") == 4
+    (finished,) = (event for event in events if event["event"] == "finished")
+    assert (finished["documents"], finished["rejects"]) == (2, 4)
+    code, _, err = khulasa("clean", "gone.jsonl", "--log-json")
+    assert code == 1
+    assert records(err)[0]["level"] == "error"
+
+
+def test_a_short_run_says_its_result_only(khulasa):
+    Path("a.txt").write_text(ARTICLE, encoding="utf-8")
+    code, out, err = khulasa("clean", "a.txt", "-o", "out.jsonl")
+    assert (code, out) == (0, "")
+    assert err.count("\n") == 1
+    assert err.startswith("khulasa: out.jsonl: 1 document in ")
+
+
+def test_columns_can_be_named(khulasa):
+    line = {"key": "k", "head": "عنوان", "day": "2026-01-02", "body": ARTICLE, "id": 3}
+    Path("a.jsonl").write_text(json.dumps(line, ensure_ascii=False), encoding="utf-8")
+    names = {"text": "body", "id": "key", "title": "head", "date": "day"}
+    options = [f"--{ours}-column={theirs}" for ours, theirs in names.items()]
+    (record,) = records(khulasa("clean", "a.jsonl", *options)[1])
+    assert (record["id"], record["title"], record["date"]) == ("k", "عنوان", "2026-01-02")
+    assert record["metadata"]["id"] == 3
+
+
+def test_translations_are_cached_and_batches_sized(khulasa):
+    Path("a.txt").write_text(ARTICLE, encoding="utf-8")
+    first = khulasa("translate", "a.txt", "--cache", "cache.db", "--batch-tokens", "100")
+    assert first[0] == 0
+    assert Path("cache.db").stat().st_size > 0
+    assert khulasa("translate", "a.txt", "--cache", "cache.db") == first
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "messages"),
     [
+        (["run", "a.jsonl", "--report", "-o", "x.jsonl"], 2, ["--report", "-o"]),
+        (["run", "a.jsonl", "--batch-tokens", "many"], 2, ["many", "auto"]),
+        (["run", "a.jsonl", "-o", "x.jsonl", "--shard-size", "0"], 2, ["--shard-size"]),
+        (["run", "hf://owner/news"], 1, ["hf://NAME", "SPLIT"]),
         (["run", "nowhere.txt"], 1, ["nowhere.txt", "no such file"]),
         (["run", "folder"], 1, ["folder", "no file to read"]),
         (["run", "data.xyz"], 1, ["data.xyz", ".jsonl"]),

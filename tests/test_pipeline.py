@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from khulasa.models.errors import ConfigError, InputError
+from khulasa.models.errors import ConfigError, DeviceError, InputError
 from khulasa.pipeline.config import load_config
 from khulasa.pipeline.document import Document, References
 from khulasa.pipeline.pipeline import Pipeline
@@ -98,7 +98,7 @@ def test_documents_stream_through_in_order_a_window_at_a_time(pipeline):
 
     results = list(itertools.islice(pipeline.map(source()), 6))
     assert [result.id for result in results] == list("012345")
-    assert drawn == 8  # two windows of four, of an endless stream
+    assert drawn == 16  # two windows of four, and two more ahead, of an endless stream
 
 
 def test_a_result_does_not_depend_on_its_neighbours(pipeline):
@@ -181,3 +181,87 @@ def test_both_engines_give_the_same_record(config):
         assert record.pop("run")["engine"] == engine
         texts.append(json.dumps(record, ensure_ascii=False, indent=1))
     assert texts[0] == texts[1]
+
+
+def of(numbers):
+    return [
+        Document(id=str(n), text=f"قال الوزير رقم {n} إن العمل بدأ. ورحب الأهالي.") for n in numbers
+    ]
+
+
+def records(outcomes):
+    return [outcome.to_record() for outcome in outcomes]
+
+
+def test_there_is_one_outcome_for_each_item_in_its_place(pipeline):
+    empty = Document(id="empty", text="...")
+    damaged = Reject(id="read", source="f", line=3, reason="not JSON")
+    items = [*of(range(3)), empty, damaged, *of(range(3, 6)), empty]
+    outcomes = list(pipeline.outcomes(items))
+    assert [outcome.id for outcome in outcomes] == [item.id for item in items]
+    assert [isinstance(outcome, Reject) for outcome in outcomes] == [
+        item.id in ("empty", "read") for item in items
+    ]
+    assert outcomes[4] is damaged
+
+
+def test_outcomes_are_those_of_one_window_after_another(pipeline):
+    items = of(range(10))
+    alone = [o for start in range(0, 10, 4) for o in pipeline.outcomes(items[start : start + 4])]
+    assert records(pipeline.outcomes(items)) == records(alone)
+
+
+class Fussy:
+    """A stage that fails for a batch with a document that it does not like."""
+
+    def __init__(self, error, disliked, inner=lambda documents: documents):
+        self.error, self.disliked, self.inner, self.calls = error, disliked, inner, []
+
+    def __call__(self, documents):
+        self.calls.append([document.id for document in documents])
+        if self.disliked & set(self.calls[-1]):
+            raise self.error
+        return self.inner(documents)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_document_that_a_stage_fails_on_is_rejected_alone(config, place):
+    with Pipeline(config, ("clean", "score")) as pipeline:
+        stages = [*pipeline.stages, lambda documents: documents]
+        fussy = Fussy(IndexError("list index\nout of range"), {"2"}, stages[place])
+        pipeline.stages[place : place + 1] = [fussy]
+        outcomes = list(pipeline.outcomes(of(range(6))))
+    assert [o.id for o in outcomes if isinstance(o, Reject)] == ["2"]
+    assert [o.id for o in outcomes] == list("012345")
+    assert outcomes[2].reason == "it could not be processed (fussy): IndexError: list index"
+    assert sorted({i for call in fussy.calls for i in call}) == list("012345")
+
+
+@pytest.mark.parametrize("error", [DeviceError("gone"), ConfigError("cache"), MemoryError()])
+def test_what_would_fail_for_every_document_ends_the_run(config, error):
+    with Pipeline(config, ("clean",)) as pipeline:
+        pipeline.stages.append(Fussy(error, {"5"}))
+        outcomes = pipeline.outcomes(of(range(9)))
+        assert [next(outcomes).id for _ in range(4)] == list("0123")
+        with pytest.raises(type(error)):
+            next(outcomes)
+
+
+def test_time_is_told_by_stage(config):
+    with Pipeline(config, ("clean", "score")) as pipeline:
+        list(pipeline.outcomes(of(range(3))))
+        assert set(pipeline.timings) == {"read", "clean", "score"}
+        assert min(pipeline.timings.values()) > 0
+
+
+def test_a_cache_gives_the_same_and_spares_the_engine(config, tmp_path, monkeypatch):
+    plain = config.model_copy(update={"compute_type": "float32"})
+    cached = plain.model_copy(update={"cache": tmp_path / "new" / "cache.sqlite"})
+    items = of([0, 1, 2, 0, 5, 1])
+    with Pipeline(plain, ("clean", "translate")) as pipeline:
+        expected = records(pipeline.outcomes(items))
+    with Pipeline(cached, ("clean", "translate")) as pipeline:
+        assert records(pipeline.outcomes(items)) == expected
+    with Pipeline(cached, ("clean", "translate")) as pipeline:
+        monkeypatch.setattr(pipeline.stages[1].translator.engine, "generate", None)
+        assert records(pipeline.outcomes(items)) == expected

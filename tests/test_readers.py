@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import random
 import string
 import sys
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from khulasa.models.errors import ConfigError, InputError
 from khulasa.pipeline.document import Document, References
+from khulasa.pipeline.hub_dataset import HubDataset
 from khulasa.pipeline.readers import (
     RAW_LIMIT,
     ReadOptions,
@@ -32,7 +34,13 @@ from khulasa.pipeline.readers import (
     read,
     read_references,
 )
-from khulasa.pipeline.sources import FORMATS, file_stem
+from khulasa.pipeline.sources import (
+    FORMATS,
+    count_records,
+    file_stem,
+    fingerprint,
+    source_file,
+)
 
 ONE = "فتحت المكتبة أبوابها صباح الأحد."
 TWO = "زار المعرض ألف طالب من المدارس القريبة."
@@ -778,3 +786,113 @@ def test_references_are_attached_by_id_and_the_unmatched_reported(
     assert second is reject
     assert third == stream[2]
     assert "1 of 2 references match no document by id: zz" in caplog.text
+
+
+# --- datasets, fingerprints and totals ---
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """A dataset of two splits as one has it after a download."""
+    folder = tmp_path_factory.mktemp("data") / "news"
+    folder.mkdir()
+    rows = {
+        "key": ["a", "b", None],
+        "body": ["نص أول", "نص ثان", ""],
+        "extra": [{"n": 1}, None, None],
+    }
+    pq.write_table(pa.table(rows), folder / "train-00000.parquet")
+    pq.write_table(
+        pa.table({"key": ["t"], "body": ["نص"], "extra": [{"n": 2}]}), folder / "test-00000.parquet"
+    )
+    return folder
+
+
+def test_a_split_of_a_dataset_is_read_with_its_columns(dataset: Path) -> None:
+    options = ReadOptions("body", columns={"id": "key"})
+    first, second, bad = read([f"hf://{dataset}:train"], options)
+    assert isinstance(first, Document)
+    assert (first.id, first.text, first.metadata["extra"]) == ("a", "نص أول", {"n": 1})
+    assert first.metadata["source"] == f"hf://{dataset}:train"
+    assert second.id == "b"
+    assert isinstance(bad, Reject)
+    assert (bad.id, bad.line) == ("news:3", 3)
+    (test,) = read([f"hf://datasets/{dataset}:default:test"], options)
+    assert test.id == "t"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf://{}:dev", "dev"),
+        ("hf://{}:other:train", "other"),
+        ("hf://{}", "SPLIT"),
+        ("hf://:train", "SPLIT"),
+        ("hf://{}:", "SPLIT"),
+        ("hf://{}:train", "no column 'text' .there are: key, body, extra"),
+        ("hf://nobody/nothing@v1:train", "nobody/nothing"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_raises_at_once(
+    dataset: Path, name: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read([name.format(dataset)])
+
+
+def test_a_name_of_a_dataset_is_taken_apart() -> None:
+    assert HubDataset.parse("hf://datasets/o/n@v2:ar:test") == HubDataset("o/n", "test", "ar", "v2")
+    assert HubDataset.parse("hf://o/n:train").stem == "n"
+
+
+def test_a_fingerprint_is_of_the_content_alone(
+    tmp_path: Path, dataset: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x" * 1000)
+    before = fingerprint(str(path))
+    os.utime(path, (1, 1))
+    assert fingerprint(str(path)) == before
+    path.write_bytes(b"x" * 999 + b"y")
+    assert fingerprint(str(path)) != before
+    monkeypatch.setattr("khulasa.pipeline.sources._SAMPLE", 640)  # as for a large file
+    sampled = fingerprint(str(path))
+    assert sampled == fingerprint(str(path)) != before
+    path.write_bytes(b"z" + b"x" * 998 + b"y")
+    assert fingerprint(str(path)) != sampled
+    assert fingerprint("-") is None
+    train = fingerprint(f"hf://{dataset}:train")
+    assert train == fingerprint(f"hf://{dataset}:train") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [
+        ("a.jsonl", 3),
+        ("a.txt", 1),
+        ("a.html", 1),
+        ("a.parquet", 3),
+        ("a.csv", None),
+        ("a.jsonl.gz", None),
+        ("-", None),
+    ],
+)
+def test_the_total_is_told_where_that_is_cheap(
+    tmp_path: Path, name: str, total: int | None, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "a.parquet":
+        pq.write_table(pa.table({"text": ["ا", "ب", "ت"]}), name)
+    elif name != "-":
+        Path(name).write_text("text\n1\n2\n", encoding="utf-8")
+    options = ReadOptions()
+    assert count_records(source_file(name, options), options) == total
+
+
+def test_documents_know_where_they_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n{"text": "نص", "source": "press"}\n', encoding="utf-8")
+    (document,) = read([str(path)])
+    assert isinstance(document, Document)
+    assert (document.origin, document.line) == (str(path), 2)
+    assert document.metadata == {"source": "press"}

@@ -40,7 +40,6 @@ from khulasa.pipeline.document import (
 from khulasa.pipeline.readers import Reject, read
 from khulasa.pipeline.writers import (
     CSV_SCORES,
-    RejectWriter,
     open_writer,
     output_format,
     rejects_path,
@@ -165,6 +164,7 @@ def test_csv_is_flat_with_a_column_for_each_chosen_score(tmp_path: Path) -> None
         full, bare = csv.DictReader(file)
     assert list(full) == [
         *("id", "title", "date", "clean", "translation", "summary_ar", "summary_en", "flags"),
+        "metadata",
         *CSV_SCORES,
     ]
     assert full["clean"] == "وصل القطار.\n\nثم مضى."
@@ -172,7 +172,8 @@ def test_csv_is_flat_with_a_column_for_each_chosen_score(tmp_path: Path) -> None
     assert full["summary_en"] == "The train arrived."
     assert full["flags"] == "translate:repetition repetition numbers"
     assert (full["translation.bleu"], full["summary_ar.rouge1"]) == ("41.25", "")
-    assert set(bare.values()) == {"bare", ""}
+    assert json.loads(full["metadata"]) == FULL.metadata
+    assert set(bare.values()) == {"bare", "{}", ""}
 
 
 def test_csv_scores_can_be_chosen(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_parquet_is_written_in_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
     assert file.metadata.num_row_groups == 3
     assert file.read().column("id").to_pylist() == list("0123456")
     monkeypatch.setattr(writers, "_ROW_GROUP_CHARACTERS", 10)
-    write(tmp_path / "long.parquet", [BARE] * 3)
+    write(tmp_path / "long.parquet", [replace(BARE, clean=Clean(BARE.text))] * 3)
     assert pq.ParquetFile(tmp_path / "long.parquet").metadata.num_row_groups == 3
 
 
@@ -507,45 +508,6 @@ def test_other_outputs_are_fine(
         (tmp_path / name).write_text("x")
     (tmp_path / "sub").mkdir()
     require_not_input(target, inputs)
-
-
-# --- rejects ---
-
-
-def test_rejects_are_written_when_there_are_any(tmp_path: Path) -> None:
-    with RejectWriter(str(tmp_path / "o.csv.gz")) as rejects:
-        assert names(tmp_path) == []
-        for n in range(7):
-            rejects.write(Reject(f"a:{n}", "a.jsonl", n, "سبب", "\ud800 خام"))
-            assert names(tmp_path) == ["o.rejects.jsonl"]
-    assert rejects.path == tmp_path / "o.rejects.jsonl"
-    assert rejects.count == 7
-    assert [reject.line for reject in rejects.first] == [0, 1, 2, 3, 4]
-    records = [json.loads(x) for x in rejects.path.read_text("utf-8").splitlines()]
-    assert records[6] == {
-        "id": "a:6",
-        "source": "a.jsonl",
-        "line": 6,
-        "reason": "سبب",
-        "raw": "\ufffd خام",
-    }
-
-
-def test_rejects_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "o.rejects.jsonl").write_text("old")
-    with RejectWriter(str(tmp_path / "o.jsonl")) as rejects:
-        pass
-    assert names(tmp_path) == []
-    assert rejects.count == 0
-
-
-def test_rejects_of_a_run_to_stdout_are_counted_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with RejectWriter(None) as rejects:
-        rejects.write(Reject("a", "stdin", None, "why"))
-    assert (rejects.count, rejects.path, names(tmp_path)) == (1, None, [])
 
 
 def test_importing_readers_and_writers_loads_nothing_heavy() -> None:
