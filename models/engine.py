@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def compute_type(self) -> str:
+        """The type it computes in, such as `float32` or `int8`."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many calls of `generate` at once, from as many threads, keep it fully busy."""
+        ...
+
+    @property
     def max_source_tokens(self) -> int:
         """The longest source that the model accepts, special tokens included."""
         ...
@@ -142,8 +153,9 @@ class Engine(Protocol):
     def generate(self, batch: Sequence[Tokens], options: GenerationOptions) -> list[Generation]:
         """Decode one output for each source, in order.
 
-        What a source becomes does not depend on the other rows of its batch. Sources longer than
-        `max_source_tokens` are the caller's error; ConfigError says so.
+        What a source becomes does not depend on the other rows of its batch, but for rounding: in
+        float32 scores move in their sixth digit, in int8 one text in a hundred may change a word.
+        Sources longer than `max_source_tokens` are the caller's error; ConfigError says so.
         """
         ...
 
@@ -240,12 +252,14 @@ class ResilientEngine:
     When memory runs out, the batch is halved and tried again, and later batches are no larger. When
     one row is still too much, when the device fails in another way, or when the model does not
     even load, the model moves to the CPU, once, with one warning, and the same rows run again.
+    Threads may share it.
     """
 
     def __init__(self, load: Callable[[str], Engine], device: str) -> None:
         self._load = load
         self._limit: int | None = None  # padded tokens that are known to fit
         self._engine: Engine | None = None
+        self._lock = threading.Lock()
         failure = None
         try:
             self._engine = load(device)
@@ -254,13 +268,15 @@ class ResilientEngine:
                 raise
             failure = f"loading failed: {first_line(error)}"
         if failure:
-            self._step_down(device, failure)
+            self._step_down(None, device, failure)
 
     @property
     def _active(self) -> Engine:
-        if self._engine is None:
+        with self._lock:  # held while the model moves
+            engine = self._engine
+        if engine is None:
             raise DeviceError("the engine is closed")
-        return self._engine
+        return engine
 
     @property
     def name(self) -> str:
@@ -278,6 +294,16 @@ class ResilientEngine:
         return self._active.checkpoint
 
     @property
+    def compute_type(self) -> str:
+        """The type it computes in."""
+        return self._active.compute_type
+
+    @property
+    def parallel(self) -> int:
+        """How many calls of `generate` at once keep it fully busy."""
+        return self._active.parallel
+
+    @property
     def max_source_tokens(self) -> int:
         """The longest source that the model accepts."""
         return self._active.max_source_tokens
@@ -293,16 +319,16 @@ class ResilientEngine:
     def generate(self, batch: Sequence[Tokens], options: GenerationOptions) -> list[Generation]:
         """Decode one output for each source, in order."""
 
-        def run(rows: list[int]) -> list[Generation]:
-            return self._active.generate([batch[i] for i in rows], options)
+        def run(engine: Engine, rows: list[int]) -> list[Generation]:
+            return engine.generate([batch[i] for i in rows], options)
 
         return self._survive(run, [len(row) for row in batch])
 
     def score(self, sources: Sequence[Tokens], targets: Sequence[Tokens]) -> list[list[float]]:
         """Give the log-probability of each target token."""
 
-        def run(rows: list[int]) -> list[list[float]]:
-            return self._active.score([sources[i] for i in rows], [targets[i] for i in rows])
+        def run(engine: Engine, rows: list[int]) -> list[list[float]]:
+            return engine.score([sources[i] for i in rows], [targets[i] for i in rows])
 
         lengths = [len(s) + len(t) for s, t in zip(sources, targets, strict=True)]
         return self._survive(run, lengths)
@@ -313,23 +339,24 @@ class ResilientEngine:
             self._engine.close()
         self._engine = None
 
-    def _survive(self, run: Callable[[list[int]], list[R]], lengths: list[int]) -> list[R]:
+    def _survive(self, run: Callable[[Engine, list[int]], list[R]], lengths: list[int]) -> list[R]:
         """`run` over the rows 0, 1, ... of these lengths, in as few parts as memory allows."""
         results: list[R] = []
         parts = [list(range(len(lengths)))] if lengths else []
         while parts:
             rows = parts.pop()
+            engine = self._active
             cost = len(rows) * max(lengths[i] for i in rows)
             too_large = self._limit is not None and cost > self._limit and len(rows) > 1
             failure = None
             if not too_large:
                 try:
-                    results += run(rows)
+                    results += run(engine, rows)
                     continue
                 except Exception as error:
                     too_large = is_out_of_memory(error) and len(rows) > 1
-                    helpless = self.device == "cpu" and not too_large
-                    if helpless or not is_device_failure(error):
+                    helpless = engine.device == "cpu" and not too_large
+                    if engine is self._engine and (helpless or not is_device_failure(error)):
                         raise
                     failure = first_line(error)
             # What follows is outside `except`, whose traceback holds the tensors of the failed try.
@@ -337,17 +364,20 @@ class ResilientEngine:
                 if failure:
                     self._limit = cost // 2
                     free_memory()
-                    logger.info("memory ran out on %s: smaller batches from here on", self.device)
+                    logger.info("memory ran out on %s: smaller batches from here on", engine.device)
                 half = len(rows) // 2
                 parts += [rows[half:], rows[:half]]
             else:
-                self._step_down(self.device, failure or "")
+                self._step_down(engine, engine.device, failure or "")
                 parts.append(rows)
         return results
 
-    def _step_down(self, device: str, reason: str) -> None:
-        logger.warning("%s gave out (%s): going on with the CPU, more slowly", device, reason)
-        self.close()
-        self._limit = None
-        free_memory()
-        self._engine = self._load("cpu")
+    def _step_down(self, failed: Engine | None, device: str, reason: str) -> None:
+        with self._lock:
+            if failed is not self._engine:
+                return  # another thread was here first
+            logger.warning("%s gave out (%s): going on with the CPU, more slowly", device, reason)
+            self.close()
+            self._limit = None
+            free_memory()
+            self._engine = self._load("cpu")

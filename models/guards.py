@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
+REPAIRED = "numbers_repaired"
 FLAGS = (
     "empty",
     "untranslated",
@@ -17,6 +18,7 @@ FLAGS = (
     "numbers",
     "unknown",
     "truncated",
+    REPAIRED,
 )
 
 
@@ -57,6 +59,8 @@ def check(
     - `numbers`: a number was lost or added.
     - `unknown`: the target shows a piece that the model does not know.
     - `truncated`: the output stopped at its length limit, as the caller says.
+
+    The last of `FLAGS`, `numbers_repaired`, is the translator's own: what `repair` has changed.
     """
     options = options or GuardOptions()
     if not has_content(target):
@@ -134,7 +138,7 @@ def _length_fits(source: str, target: str, options: GuardOptions) -> bool:
     return options.min_length_ratio <= after / before <= options.max_length_ratio
 
 
-_NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
+NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
 _SEPARATORS = re.compile(r"[.,٫٬]")
 _DECIMALS = re.compile(r"[.٫]\d{1,2}$")
 _THOUSANDS = re.compile(r"(?:000)+$")
@@ -146,7 +150,7 @@ _ENGLISH_SMALL = re.compile(
     r"november|december)\b",
     re.IGNORECASE,
 )
-_ARABIC_NUMBER_WORD = re.compile(
+NUMBER_WORD = re.compile(
     r"واحد|إحدى|أحد عشر|[اإ]ثن[اتي]|ثلاث|ثلث|[أا]ربع|خمس|\bست(?:ة|ون|ين|مئة|مائة)?\b|سبع|ثمان|"
     r"تسع|عشر|مئة|مئ[اي]|مائ[ةتي]|ألف|[آا]لاف|مليون|ملايين|مليار|تريليون|نصف|ربع"
 )
@@ -160,17 +164,18 @@ def number_changes(source: str, target: str) -> tuple[str, ...]:
     is let through: a number up to 12 is not lost if the English has a small number word or a
     month, and none is added where the Arabic has a number word.
     """
-    before, after = (Counter(map(_digits, _NUMBER.findall(text))) for text in (source, target))
+    before, after = (Counter(map(digits_of, NUMBER.findall(text))) for text in (source, target))
     lost = before - after
     if _ENGLISH_SMALL.search(target):
         lost = Counter({n: k for n, k in lost.items() if len(n) > 2 or int(n) > _SMALL})
-    added = Counter() if _ARABIC_NUMBER_WORD.search(source) else after - before
+    added = Counter() if NUMBER_WORD.search(source) else after - before
     # That a number comes once instead of twice is style; that it is nowhere is an error.
     changed = {n for n in lost if n not in after} | {n for n in added if n not in before}
     return tuple(sorted(changed))
 
 
-def _digits(number: str) -> str:
+def digits_of(number: str) -> str:
+    """What two spellings of a number share: ASCII digits, no separators, no whole thousands."""
     # 2.50 is 2.5, and 2.500 may be two thousand and a half: only one or two digits are decimals.
     if decimals := _DECIMALS.search(number):
         number = number[: decimals.start()] + decimals[0].rstrip("0٠.٫")

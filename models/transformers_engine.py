@@ -108,6 +108,7 @@ class TransformersEngine:
     """An `Engine` on `AutoModelForSeq2SeqLM`."""
 
     name = "transformers"
+    parallel = 1
 
     def __init__(
         self,
@@ -133,7 +134,8 @@ class TransformersEngine:
             # PyTorch does not know of a container's quota, and slows down when it has too many.
             torch.set_num_threads(threads or min(torch.get_num_threads(), cpu_count()))
         # By name, because the default takes the file's: half precision is slow on many CPUs.
-        dtype = getattr(torch, "float32" if compute_type == "auto" else compute_type)
+        self.compute_type = "float32" if compute_type == "auto" else compute_type
+        dtype = getattr(torch, self.compute_type)
         try:
             with loading():
                 model, report = AutoModelForSeq2SeqLM.from_pretrained(
@@ -275,17 +277,21 @@ def forced_scores(
 ) -> list[list[float]]:
     """Give the log-probability of each target token under a transformers model, in one pass.
 
-    Padding gets no share of the probability, as in CTranslate2.
+    Equal sources are encoded once. Padding gets no share of the probability, as in CTranslate2.
     """
     import torch
+    from transformers.modeling_outputs import BaseModelOutput
 
-    ids, mask = _padded(sources, tokenizer.pad, model.device)
+    distinct = {source: i for i, source in enumerate(dict.fromkeys(map(tuple, sources)))}
+    ids, mask = _padded(list(distinct), tokenizer.pad, model.device)
+    rows = torch.tensor([distinct[tuple(source)] for source in sources], device=model.device)
     labels, _ = _padded(targets, tokenizer.pad, model.device)
     start = labels.new_full((len(labels), 1), tokenizer.start or 0)
     with torch.inference_mode():
+        encoded = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         logits = model(
-            input_ids=ids,
-            attention_mask=mask,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded[rows]),
+            attention_mask=mask[rows],
             decoder_input_ids=torch.cat([start, labels[:, :-1]], dim=1),
         ).logits.float()
         logits[..., tokenizer.pad] = -torch.inf

@@ -13,8 +13,9 @@ from .cache import TranslationCache
 from .checkpoint import resolve
 from .engine import Engine, Generation, GenerationOptions, load_engine
 from .errors import ConfigError
-from .guards import FLAGS, GuardOptions, check, has_content
+from .guards import FLAGS, REPAIRED, GuardOptions, check, has_content
 from .normalization import normalize
+from .repair import repair_numbers
 from .tuning import rows_for, tune
 
 # Takes a text, a counter of tokens and a limit; gives pieces, in order, that fit the limit.
@@ -32,7 +33,7 @@ class TranslatorOptions:
     models trained on sentences do badly on longer texts, well before their hard limit. A batch
     has at most `max_rows` sentences and `token_budget` tokens, padding included; `auto` times a few
     budgets before the first batch (see `tuning`). With `retry`, what a guard flags is decoded once
-    more under `stricter`.
+    more under `stricter`; with `repair`, numbers that the model plainly got wrong are put right.
     """
 
     generation: GenerationOptions = field(default_factory=GenerationOptions)
@@ -41,6 +42,7 @@ class TranslatorOptions:
     token_budget: int | Literal["auto"] = 2048
     max_rows: int = 64
     retry: bool = True
+    repair: bool = True
 
     def __post_init__(self) -> None:
         lowest = {"max_source_tokens": _SHORTEST_LIMIT, "token_budget": 1, "max_rows": 1}
@@ -69,9 +71,10 @@ class Translation:
     """What became of one sentence.
 
     `flags` are the guards' findings (`guards.FLAGS`) that remain after the second try, which
-    `retried` says there was. `pieces` is how many parts the model saw: 0 for a segment without
-    letters or digits, which is passed through as it is. `score` is the mean log-probability of
-    the output's tokens, None if the model saw nothing.
+    `retried` says there was; `numbers_repaired` says that the numbers are not the model's. `pieces`
+    is how many parts the model saw: 0 for a segment without letters or digits, which is passed
+    through as it is. `score` is the mean log-probability of the output's tokens, None if the model
+    saw nothing.
     """
 
     source: str
@@ -197,7 +200,7 @@ class Translator:
     def _decode(self, rows: dict[str, list[int]]) -> dict[str, _Output]:
         """For each piece the better one of its outputs."""
         outputs = self._try(rows, self.options.generation)
-        doubtful = {text: rows[text] for text, output in outputs.items() if output.flags}
+        doubtful = {text: rows[text] for text, output in outputs.items() if output.is_doubtful}
         if doubtful and self.options.retry:
             for text, second in self._try(doubtful, self.options.stricter()).items():
                 better = min(outputs[text], second, key=_Output.rank)
@@ -218,9 +221,19 @@ class Translator:
             self.engine.parallel,
         )
         return {
-            text: _Output(result, check(text, result.text, result.truncated, self.options.guards))
+            text: self._checked(text, result)
             for text, result in zip(rows, generations, strict=True)
         }
+
+    def _checked(self, text: str, result: Generation) -> _Output:
+        flags = check(text, result.text, result.truncated, self.options.guards)
+        if self.options.repair and "numbers" in flags:
+            repaired = repair_numbers(text, result.text)
+            if repaired is not None:
+                result = replace(result, text=repaired)
+                flags = check(text, repaired, result.truncated, self.options.guards)
+                flags = (*flags, REPAIRED)
+        return _Output(result, flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +243,11 @@ class _Output:
     result: Generation
     flags: tuple[str, ...]
     retried: bool = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether another try could be better."""
+        return any(flag != REPAIRED for flag in self.flags)
 
     def rank(self) -> tuple[bool, int, float]:
         """Lower is better: an end that was reached, then fewer flags, then a higher score."""

@@ -12,7 +12,7 @@ from .engine import Engine, GenerationOptions, Tokens
 
 logger = logging.getLogger(__name__)
 
-BUDGETS = (512, 1024, 2048, 4096, 8192)
+BUDGETS = (1024, 2048, 4096, 8192, 16_384)
 # Larger batches cost memory: a gain of less is noise.
 _LEAST_GAIN = 1.05
 # Tokens that are decoded for each row: the cost of one does not change much after the first.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from khulasa.models.batching import make_batches, run_batches, windows
+from khulasa.models.batching import ahead, make_batches, run_batches, windows
 from khulasa.models.errors import ConfigError
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=80)
@@ -64,3 +67,86 @@ def test_windows_hold_one_list_at_a_time():
 def test_senseless_limits_are_refused(budget, max_rows):
     with pytest.raises(ConfigError):
         make_batches([1], budget, max_rows)
+
+
+def test_rows_of_two_kinds_share_no_batch():
+    assert make_batches([3, 9, 4, 8], 100, kind=lambda length: length > 5) == [[1, 3], [2, 0]]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 5])
+def test_calls_at_once_give_the_same_results(parallel):
+    rows = ["a" * (n % 7) for n in range(40)]
+    busy, most, lock = 0, 0, threading.Lock()
+    meet = threading.Barrier(parallel)
+
+    def run(batch):
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        meet.wait(10)
+        with lock:
+            busy -= 1
+        return [row.upper() for row in batch]
+
+    assert run_batches(rows, run, 100, 4, parallel=parallel) == [row.upper() for row in rows]
+    assert most == parallel
+
+
+def test_an_error_in_one_of_the_calls_comes_out():
+    with pytest.raises(ZeroDivisionError):
+        run_batches(["a"] * 9, lambda batch: 1 / 0, 100, 1, parallel=3)
+
+
+def test_work_ahead_keeps_order_and_its_distance():
+    drawn, results = [], []
+    stream = ahead(lambda n: n * n, (drawn.append(n) or n for n in range(6)), depth=2)
+    for result in stream:
+        results.append(result)
+        assert len(drawn) <= len(results) + 2
+    assert results == [0, 1, 4, 9, 16, 25]
+    assert threads() == 0
+
+
+@pytest.mark.parametrize("depth", [1, 2, 9])
+def test_errors_of_either_side_come_after_what_was_before_them(depth):
+    def source():
+        yield from (4, 2, 1)
+        raise KeyError("unreadable")
+
+    found = []
+    with pytest.raises(KeyError, match="unreadable"):
+        found.extend(keep(ahead(lambda n: 8 // n, source(), depth), found))
+    assert found == [2, 4, 8]
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        found.extend(keep(ahead(lambda n: 8 // n, [4, 2, 0, 1], depth), found))
+    assert found == [2, 4]
+    assert threads() == 0
+
+
+def test_a_stream_that_is_closed_early_finishes_what_is_in_hand_and_no_more():
+    started, go = [], threading.Event()
+
+    def run(n):
+        started.append(n)
+        if n:
+            go.wait(10)
+        return n
+
+    stream = ahead(run, itertools.count(), depth=3)
+    assert next(stream) == 0
+    threading.Timer(0.05, go.set).start()
+    stream.close()
+    assert threads() == 0
+    assert started in ([0], [0, 1])
+
+
+def keep(stream, found):
+    for item in stream:
+        found.append(item)
+    return []
+
+
+def threads():
+    return sum(thread.name.startswith("khulasa-ahead") for thread in threading.enumerate())

@@ -54,6 +54,25 @@ def test_equal_sentences_are_decoded_once():
     assert results[1].source == "وصلَ القطارُ إلى المحطة قبل الموعد."
 
 
+def test_a_wrong_number_is_put_right_and_said_without_another_try():
+    made = translator(lambda text, _: "The number was 2500.")
+    (result,) = made.translate(["بلغ العدد 250."])
+    assert (result.target, result.flags) == ("The number was 250.", ("numbers_repaired",))
+    assert (result.retried, len(calls(made))) == (False, 1)
+
+
+def test_numbers_are_left_as_the_model_wrote_them_on_request():
+    made = translator(lambda text, _: "The number was 2500.", repair=False)
+    (result,) = made.translate(["بلغ العدد 250."])
+    assert (result.target, result.flags) == ("The number was 2500.", ("numbers",))
+
+
+def test_a_number_that_is_lost_altogether_is_tried_again_and_flagged():
+    made = translator(lambda text, _: "There were many.")
+    (result,) = made.translate(["بلغ العدد 250."])
+    assert (result.target, result.flags, result.retried) == ("There were many.", ("numbers",), True)
+
+
 @pytest.mark.parametrize(
     "text", ["", "   ", "...", "؟!", "😀 😀", "—", "\u200f", "\0", "* * *", "\n"]
 )

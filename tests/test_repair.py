@@ -1,0 +1,57 @@
+"""Numbers of a translation that are put right from its source, and those that are left."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from khulasa.models.guards import number_changes
+from khulasa.models.repair import repair_numbers
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "repaired"),
+    [
+        ("شاهده 20 مليون شخص.", "It was seen by 200 million.", "It was seen by 20 million."),
+        ("في 30 مايو 2005.", "On May 3020, 20005.", "On May 30, 2005."),
+        ("في 31 مايو 2005.", "On May 311, 20005.", "On May 31, 2005."),
+        ("بلغ العدد 832.", "The number was 323.", "The number was 832."),
+        ("بلغ ١٬٥٠٠ دينار.", "It reached 150 dinars.", "It reached 1,500 dinars."),
+        ("نسبة ٣٫٥ بالمئة.", "A share of 55 per cent.", "A share of 3.5 per cent."),
+        ("قال 18 ثم 18.", "He said 188 and 188.", "He said 18 and 18."),
+    ],
+)
+def test_a_wrong_number_becomes_the_one_that_it_stands_for(source, target, repaired):
+    assert repair_numbers(source, target) == repaired
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("شاهده 20 مليون شخص.", "It was seen by 20 million."),  # right already
+        ("شاهده 20 مليون شخص.", "It was seen by many."),  # nothing to put it in place of
+        ("بين 40 و 85 كيلومترا.", "Between 31 and 97 kilometres."),  # which is which?
+        ("قال 18 وزيرا وعشرون نائبا.", "Ministers and 20 deputies said."),  # 20 is right
+        ("قال ثلاثة وزراء.", "3 ministers said."),
+        ("لا رقم هنا.", "There are 17 here."),  # added from nowhere
+    ],
+)
+def test_what_is_right_or_not_plain_is_left(source, target):
+    assert repair_numbers(source, target) is None
+
+
+TEXT = st.lists(
+    st.sampled_from(["قال", "said", "20", "200", "٣٫٥", "35", "1,500", "x7"]), max_size=6
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(TEXT, TEXT)
+def test_a_repair_agrees_with_its_source_and_keeps_all_words(left, right):
+    source, target = " ".join(left), " ".join(right)
+    repaired = repair_numbers(source, target)
+    if repaired is not None:
+        assert not number_changes(source, repaired)
+        assert repaired.count("said") == target.count("said")
+        assert len(repaired.split()) == len(target.split())
