@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,17 @@ SENTENCES = (
 )
 
 VOCABULARY = 160
+
+TINY_MARIAN = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "init_std": 0.3,
+}
 
 
 def train_pieces(sentences: Iterable[str], size: int, **options: Any) -> Any:
@@ -64,23 +75,31 @@ def build_marian(
     pad_embedding: float = 0.0,
     dtype: str = "float32",
     positions: int = 512,
+    sentences: Iterable[str] = SENTENCES,
+    pieces: int = VOCABULARY,
+    size: int | None = None,
+    shape: Mapping[str, Any] = TINY_MARIAN,
+    alter: Callable[[Any], None] = lambda model: None,
 ) -> Path:
     """Write a Marian checkpoint with opus-mt's layout: `</s>`, `<unk>`, pieces, `<pad>` last.
 
     `eos_bias` is added to the logit of `</s>` (higher: shorter outputs), `pad_embedding` fills
     the row that decoding starts from (anything but 0 is a broken checkpoint), and `positions`
-    is the longest sequence the model accepts.
+    is the longest sequence the model accepts. `pieces` are learned from `sentences`, and the
+    vocabulary is filled up to `size` with pieces that occur nowhere. `shape` is what the model's
+    configuration says of layers; `alter` may change its weights.
     """
     import torch
     from transformers import MarianConfig, MarianMTModel
 
     path.mkdir(parents=True, exist_ok=True)
     specials = {"unk_id": 1, "eos_id": 0, "bos_id": -1, "pad_id": -1}
-    model = train_pieces(SENTENCES, VOCABULARY, **specials)
+    model = train_pieces(sentences, pieces, **specials)
     for name in ("source.spm", "target.spm"):
         (path / name).write_bytes(model.serialized_model_proto())
-    pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
-    vocabulary = {piece: i for i, piece in enumerate([*pieces, "<pad>"])}
+    names = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    names += [f"▁filler{number}" for number in range((size or 0) - len(names) - 1)]
+    vocabulary = {name: i for i, name in enumerate([*names, "<pad>"])}
     write_json(path / "vocab.json", vocabulary)
     write_json(
         path / "tokenizer_config.json",
@@ -97,26 +116,20 @@ def build_marian(
     model = MarianMTModel(
         MarianConfig(
             vocab_size=len(vocabulary),
-            d_model=32,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=64,
-            decoder_ffn_dim=64,
             activation_function="swish",
             scale_embedding=True,
             max_position_embeddings=positions,
-            init_std=0.3,
             pad_token_id=pad,
             decoder_start_token_id=pad,
             eos_token_id=0,
             forced_eos_token_id=0,
+            **shape,
         )
     )
     with torch.no_grad():
         model.get_input_embeddings().weight[pad] = pad_embedding  # type: ignore[index]
         model.final_logits_bias[0, 0] = eos_bias
+        alter(model)
     model.generation_config.max_length = 512
     model.generation_config.num_beams = 4
     model.generation_config.bad_words_ids = [[pad]]
@@ -240,6 +253,8 @@ class FakeEngine:
     """
 
     name = "fake"
+    compute_type = "float32"
+    parallel = 1
 
     def __init__(
         self,
@@ -284,3 +299,191 @@ class FakeEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+# The public summarizers' own files, in small: what their config.json and generation settings say is
+# theirs, but for the sizes.
+
+_BART_CNN = {
+    "activation_dropout": 0.0,
+    "activation_function": "gelu",
+    "add_final_layer_norm": False,
+    "architectures": ["BartForConditionalGeneration"],
+    "attention_dropout": 0.0,
+    "bos_token_id": 0,
+    "classifier_dropout": 0.0,
+    "decoder_layerdrop": 0.0,
+    "decoder_start_token_id": 2,
+    "dropout": 0.1,
+    "early_stopping": True,
+    "encoder_layerdrop": 0.0,
+    "eos_token_id": 2,
+    "force_bos_token_to_be_generated": True,
+    "forced_bos_token_id": 0,
+    "forced_eos_token_id": 2,
+    "gradient_checkpointing": False,
+    "init_std": 0.02,
+    "is_encoder_decoder": True,
+    "length_penalty": 2.0,
+    "max_length": 142,
+    "max_position_embeddings": 1024,
+    "min_length": 56,
+    "model_type": "bart",
+    "no_repeat_ngram_size": 3,
+    "normalize_before": False,
+    "num_beams": 4,
+    "output_past": True,
+    "pad_token_id": 1,
+    "prefix": " ",
+    "scale_embedding": False,
+    "task_specific_params": {
+        "summarization": {
+            "early_stopping": True,
+            "length_penalty": 2.0,
+            "max_length": 142,
+            "min_length": 56,
+            "no_repeat_ngram_size": 3,
+            "num_beams": 4,
+        }
+    },
+    "use_cache": True,
+}
+
+_PEGASUS_XSUM = {
+    "activation_dropout": 0.1,
+    "activation_function": "relu",
+    "add_bias_logits": False,
+    "add_final_layer_norm": True,
+    "architectures": ["PegasusForConditionalGeneration"],
+    "attention_dropout": 0.1,
+    "bos_token_id": 0,
+    "decoder_layerdrop": 0.0,
+    "decoder_start_token_id": 0,
+    "dropout": 0.1,
+    "encoder_layerdrop": 0.0,
+    "eos_token_id": 1,
+    "extra_pos_embeddings": 1,
+    "force_bos_token_to_be_generated": False,
+    "forced_eos_token_id": 1,
+    "gradient_checkpointing": False,
+    "init_std": 0.02,
+    "is_encoder_decoder": True,
+    "length_penalty": 0.6,
+    "max_length": 64,
+    "max_position_embeddings": 512,
+    "model_type": "pegasus",
+    "normalize_before": True,
+    "normalize_embedding": False,
+    "num_beams": 8,
+    "pad_token_id": 0,
+    "scale_embedding": True,
+    "static_position_embeddings": True,
+    "use_cache": True,
+}
+
+_MT5_XLSUM = {
+    "architectures": ["MT5ForConditionalGeneration"],
+    "decoder_start_token_id": 0,
+    "dropout_rate": 0.1,
+    "eos_token_id": 1,
+    "feed_forward_proj": "gated-gelu",
+    "gradient_checkpointing": False,
+    "initializer_factor": 1.0,
+    "is_encoder_decoder": True,
+    "layer_norm_epsilon": 1e-06,
+    "length_penalty": 0.6,
+    "max_length": 84,
+    "model_type": "mt5",
+    "no_repeat_ngram_size": 2,
+    "num_beams": 4,
+    "output_past": True,
+    "pad_token_id": 0,
+    "relative_attention_num_buckets": 32,
+    "tie_word_embeddings": False,
+    "tokenizer_class": "T5Tokenizer",
+    "use_cache": True,
+}
+
+_TRANSFORMER = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "num_hidden_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+
+
+def build_public(path: Path, family: str, *, eos_bias: float = 3.0) -> Path:
+    """Write a checkpoint with the files of a public summarizer: bart-cnn, pegasus-xsum, mt5-xlsum.
+
+    The tokenizer's files, its special tokens and their numbers, the configuration with the settings
+    for generation in the places where each has them, and weights in the format of the time.
+    `eos_bias` is added to the logit of `</s>`, where the family has a place for it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    path.mkdir(parents=True, exist_ok=True)
+    if family == "bart-cnn":
+        size = _byte_level_tokenizer(path)
+        # The published vocabulary has one entry fewer than the tokenizer, whose last is <mask>.
+        config = _BART_CNN | _TRANSFORMER | {"vocab_size": size - 1}
+    else:
+        model = train_pieces(SENTENCES, VOCABULARY, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+        (path / "spiece.model").write_bytes(model.serialized_model_proto())
+        if family == "pegasus-xsum":
+            write_json(path / "tokenizer_config.json", {"model_max_length": 512})
+            config = _PEGASUS_XSUM | _TRANSFORMER | {"vocab_size": len(model) + 103}
+        else:
+            write_json(
+                path / "tokenizer_config.json",
+                {
+                    "additional_special_tokens": None,
+                    "eos_token": "</s>",
+                    "extra_ids": 0,
+                    "pad_token": "<pad>",
+                    "sp_model_kwargs": {},
+                    "tokenizer_class": "T5Tokenizer",
+                    "unk_token": "<unk>",
+                },
+            )
+            shape = {"d_ff": 64, "d_kv": 16, "d_model": 32, "num_heads": 2}
+            layers = {"num_layers": 2, "num_decoder_layers": 2}
+            # Some entries stand for nothing, to make the number round.
+            config = _MT5_XLSUM | shape | layers | {"vocab_size": len(model) + 12}
+    write_json(path / "config.json", config)
+    if family == "pegasus-xsum":
+        names = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "forced_eos_token_id")
+        names += ("length_penalty", "max_length", "num_beams", "pad_token_id")
+        write_json(path / "generation_config.json", {name: config[name] for name in names})
+    torch.manual_seed(0)
+    model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(path))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" not in name and "embed_positions" not in name:
+                weight.mul_(10 if family != "mt5-xlsum" else 1)
+        if family != "mt5-xlsum":
+            model.final_logits_bias[0, config["eos_token_id"]] = eos_bias
+        if family == "pegasus-xsum":
+            # A trained one never writes its masks and reserved tokens.
+            model.final_logits_bias[0, 2:105] = -100
+    torch.save(model.state_dict(), path / "pytorch_model.bin")
+    return path
+
+
+def _byte_level_tokenizer(path: Path) -> int:
+    """Write vocab.json and merges.txt as BART has them; return the number of entries."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer()
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(SENTENCES, vocab_size=360, special_tokens=specials)
+    tokenizer.save_model(str(path))
+    vocabulary = json.loads((path / "vocab.json").read_text(encoding="utf-8"))
+    vocabulary["<mask>"] = len(vocabulary)
+    write_json(path / "vocab.json", vocabulary)
+    write_json(path / "tokenizer_config.json", {"model_max_length": 1024})
+    return len(vocabulary)
