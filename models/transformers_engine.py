@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from .checkpoint import Checkpoint
@@ -285,18 +286,29 @@ def forced_scores(
     distinct = {source: i for i, source in enumerate(dict.fromkeys(map(tuple, sources)))}
     ids, mask = _padded(list(distinct), tokenizer.pad, model.device)
     rows = torch.tensor([distinct[tuple(source)] for source in sources], device=model.device)
-    labels, _ = _padded(targets, tokenizer.pad, model.device)
+    labels, wanted = _padded(targets, tokenizer.pad, model.device)
     start = labels.new_full((len(labels), 1), tokenizer.start or 0)
-    with torch.inference_mode():
-        encoded = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-        logits = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded[rows]),
-            attention_mask=mask[rows],
-            decoder_input_ids=torch.cat([start, labels[:, :-1]], dim=1),
-        ).logits.float()
-        logits[..., tokenizer.pad] = -torch.inf
-        scores = logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-    return [row[: len(target)] for row, target in zip(scores.tolist(), targets, strict=True)]
+    wanted = wanted.bool()
+
+    def without_padding(_: Any, states: tuple[Any, ...]) -> Any:
+        # Over the vocabulary, which is most of the work, only what will be read.
+        return (states[0][wanted],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(without_padding)
+    try:
+        with torch.inference_mode():
+            encoded = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+            logits = model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=encoded[rows]),
+                attention_mask=mask[rows],
+                decoder_input_ids=torch.cat([start, labels[:, :-1]], dim=1),
+            ).logits.float()
+            logits[:, tokenizer.pad] = -torch.inf
+            scores = logits.gather(-1, labels[wanted].unsqueeze(-1)).squeeze(-1)
+            flat = iter((scores - logits.logsumexp(-1)).tolist())
+    finally:
+        hook.remove()
+    return [list(islice(flat, len(target))) for target in targets]
 
 
 def _padded(rows: Sequence[Tokens], pad: int, device: Any) -> tuple[Any, Any]:

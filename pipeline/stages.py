@@ -7,11 +7,12 @@ with an issue that says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from ..models.summarizer import Summarizer
+from ..models.summarizer import Summarizer, SummaryResult
+from ..models.support import UNSUPPORTED
 from ..models.translator import Translator
 from .clean import CleanOptions, clean
 from .config import ScoreConfig
@@ -123,32 +124,53 @@ class SummarizeStage:
     """Fills in `summaries`: one for the source, and one for the translation where there is one.
 
     Both number their source sentences alike: sentence 3 of the English summary's source is the
-    translation of sentence 3 of the Arabic one's.
+    translation of sentence 3 of the Arabic one's. With `aligned` they consist of the same: no
+    English summarizer is asked, and the translations of the sentences chosen in Arabic are taken.
     """
 
-    def __init__(self, summarizers: dict[Language, Summarizer]) -> None:
+    def __init__(self, summarizers: Mapping[Language, Summarizer], aligned: bool = False) -> None:
         self.summarizers = summarizers
+        self.aligned = aligned
 
     def __call__(self, documents: Sequence[Document]) -> list[Document]:
         summarized = list(documents)
-        for language in LANGUAGES:
-            if language not in self.summarizers:
-                continue
+        for language, summarizer in self.summarizers.items():
             numbers = [i for i, d in enumerate(documents) if language == "ar" or d.translation]
             sentences = [sentences_in(documents[i], language) for i in numbers]
-            results = self.summarizers[language].summarize(sentences)
+            results = summarizer.summarize(sentences)
             for i, result in zip(numbers, results, strict=True):
-                parts = tuple(
-                    SummarySentence(s.text, s.source, round(s.support, 4)) for s in result.sentences
-                )
-                summary = Summary(" ".join(s.text for s in parts), parts)
-                document = summarized[i]
-                summarized[i] = replace(
-                    document, summaries={**document.summaries, language: summary}
-                ).with_issues(
-                    *(Issue("summarize", flag, f"summary {language}") for flag in result.flags)
-                )
-        return summarized
+                summarized[i] = _with_summary(summarized[i], language, result)
+        return [_with_aligned(document) for document in summarized] if self.aligned else summarized
+
+
+def _with_summary(document: Document, language: Language, result: SummaryResult) -> Document:
+    parts = tuple(SummarySentence(s.text, s.source, round(s.support, 4)) for s in result.sentences)
+    where = f"summary {language}"
+    issues = [Issue("summarize", flag, where) for flag in result.flags if flag != "unsupported"]
+    issues += [
+        Issue("summarize", "unsupported", f"{where}, sentence {number}", sentence.text)
+        for number, sentence in enumerate(result.sentences)
+        if sentence.support < UNSUPPORTED
+    ]
+    summary = Summary(" ".join(part.text for part in parts), parts)
+    summaries = {**document.summaries, language: summary}
+    return replace(document, summaries=summaries).with_issues(*issues)
+
+
+def _with_aligned(document: Document) -> Document:
+    """The document with an English summary made of the Arabic one's sentences in translation."""
+    if document.translation is None:
+        return document
+    targets = [sentence.target for sentence in document.translation.sentences]
+    parts = tuple(
+        SummarySentence(text, part.source, part.support)
+        for part in document.summaries["ar"].sentences
+        if (text := " ".join(filter(None, (targets[number] for number in part.source))))
+    )
+    summary = Summary(" ".join(part.text for part in parts), parts)
+    issues = [] if parts else [Issue("summarize", "empty", "summary en")]
+    summaries = {**document.summaries, "en": summary}
+    return replace(document, summaries=summaries).with_issues(*issues)
 
 
 def sentences_in(document: Document, language: Language) -> list[str]:
@@ -185,7 +207,7 @@ class ScoreStage:
         return [replace(document, scores=self._scores(document)) for document in documents]
 
     def _scores(self, document: Document) -> dict[str, dict[str, float]]:
-        from ..eval.fidelity import check_summary, check_translation
+        from ..eval.fidelity import check_summary, check_translation, summary_agreement
         from ..eval.summary import score_summaries
         from ..eval.translation import score_translation
 
@@ -207,6 +229,12 @@ class ScoreStage:
             source = "\n".join(sentences_in(document, language))
             for name, value in check_summary(source, summary.text).items():
                 checks[f"summary_{language}_{name}"] = value
+        if len(document.summaries) == len(LANGUAGES):
+            rests_on = (
+                [number for sentence in summary.sentences for number in sentence.source]
+                for summary in document.summaries.values()
+            )
+            checks["summaries_agreement"] = summary_agreement(*rests_on)
         scores["checks"] = checks
         return {
             name: {key: round(value, 4) for key, value in values.items()}

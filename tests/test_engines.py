@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from khulasa.models import ctranslate2_engine
+from khulasa.models.batching import run_batches
 from khulasa.models.checkpoint import resolve
 from khulasa.models.ctranslate2_engine import CTranslate2Engine, cache_directory
 from khulasa.models.engine import GenerationOptions, ResilientEngine, load_engine
@@ -522,6 +524,24 @@ def test_any_memory_limit_gives_the_same_results(texts, room, device):
     engine, _ = resilient(tiny.FakeEngine, device, fails)
     found = engine.generate(engine.tokenize(texts), GenerationOptions())
     assert found == expected(tiny.FakeEngine, texts)
+
+
+def test_threads_that_share_a_failing_device_step_down_once_and_lose_nothing(fake_engine, caplog):
+    together = threading.Barrier(4)
+
+    def fails(texts, device):
+        if device == "cuda":
+            together.wait(10)  # all four calls fail at once
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    engine, loaded = resilient(fake_engine, "cuda", fails)
+    rows = engine.tokenize(TEXTS * 4)
+    results = run_batches(
+        rows, lambda batch: engine.generate(batch, GenerationOptions()), 1, parallel=4
+    )
+    assert results == expected(fake_engine) * 4
+    assert [e.device for e in loaded] == ["cuda", "cpu"]
+    assert len(warnings_in(caplog)) == 1
 
 
 def test_a_closed_engine_says_so(fake_engine):

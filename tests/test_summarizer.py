@@ -15,16 +15,15 @@ from khulasa.models.checkpoint import Checkpoint
 from khulasa.models.engine import Generation, load_engine
 from khulasa.models.errors import ConfigError
 from khulasa.models.normalization import normalize
+from khulasa.models.sections import apportion, balance
 from khulasa.models.summarizer import (
     FLAGS,
     Summarizer,
     SummarizerOptions,
     SummaryResult,
-    apportion,
-    balance,
-    read_defaults,
     split_at_marks,
 )
+from khulasa.models.summary_options import CheckpointDefaults, read_defaults
 from khulasa.models.support import content_words, find_support, prominence
 
 ARTICLE = [
@@ -102,6 +101,7 @@ def indices(result: SummaryResult) -> list[int]:
         ({"length_penalty": "x"}, "length_penalty"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"min_new_tokens": -1}, "min_new_tokens"),
         ({"prefix": 3}, "prefix"),
         ({"batch_tokens": 0}, "batch_tokens"),
         ({"batch_tokens": None}, "batch_tokens"),
@@ -121,14 +121,14 @@ def test_a_prefix_that_fills_the_source_is_refused():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({}, (4, 1.0, 128, "")),
-        ({"config.json": {"num_beams": 1, "max_length": 20}}, (4, 1.0, 128, "")),
+        ({}, (4, 1.0, 128, 1, "")),
+        ({"config.json": {"num_beams": 1, "max_length": 20}}, (4, 1.0, 128, 1, "")),
         (
             {"generation_config.json": {"num_beams": 5, "length_penalty": 0.6, "max_length": 84}},
-            (5, 0.6, 84, ""),
+            (5, 0.6, 84, 1, ""),
         ),
-        ({"generation_config.json": {"num_beams": True, "max_length": 512}}, (4, 1.0, 128, "")),
-        ({"generation_config.json": {"length_penalty": float("nan")}}, (4, 1.0, 128, "")),
+        ({"generation_config.json": {"num_beams": True, "max_length": 512}}, (4, 1.0, 128, 1, "")),
+        ({"generation_config.json": {"length_penalty": float("nan")}}, (4, 1.0, 128, 1, "")),
         (
             {
                 "config.json": {
@@ -144,16 +144,18 @@ def test_a_prefix_that_fills_the_source_is_refused():
                 },
                 "generation_config.json": {"max_length": 60},
             },
-            (6, 2.0, 200, "summarize: "),
+            (6, 2.0, 200, 1, "summarize: "),
         ),
-        ({"config.json": {"task_specific_params": [1]}}, (4, 1.0, 128, "")),
+        ({"config.json": {"min_length": 10, "max_length": 100}}, (4, 1.0, 100, 10, "")),
+        ({"config.json": {"min_length": 5000}}, (4, 1.0, 128, 1, "")),
+        ({"config.json": {"task_specific_params": [1]}}, (4, 1.0, 128, 1, "")),
     ],
 )
 def test_a_checkpoint_s_own_settings_are_taken_where_they_make_sense(tmp_path, files, expected):
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     found = read_defaults(Checkpoint(Path(tmp_path), "x", None, ""))
-    assert (found.beam_size, found.length_penalty, found.max_new_tokens, found.prefix) == expected
+    assert found == CheckpointDefaults(*expected)
 
 
 def test_a_damaged_settings_file_is_as_good_as_none(tmp_path):
@@ -392,7 +394,7 @@ def test_a_long_document_is_read_in_sections_that_fit_and_its_sentences_are_its_
     assert [s.text for s in result.sentences] == [document[i] for i in indices(result)]
     assert result.flags == ()
     for batch in engine.scored:
-        assert len(batch) == 1 or len(batch) * max(len(s) + len(t) for s, t in batch) <= 2000
+        assert len(batch) == 1 or len(batch) * max(len(s) + len(t) for s, t in batch) <= 8000
 
 
 @pytest.mark.parametrize("decoding", ["faithful", "free"])

@@ -16,13 +16,18 @@ from khulasa.models.training.alignment import copy_alignment, soft_alignment, tr
 from khulasa.models.training.batches import BatchStream, Position
 from khulasa.models.training.config import (
     FilterConfig,
+    ModelConfig,
     OptimizationConfig,
+    RankingConfig,
     SourceConfig,
     TrainingConfig,
     load_training_config,
 )
-from khulasa.models.training.corpus import load_corpus, oracle, rejection
-from khulasa.models.training.recipe import export, train, vocabulary_pieces
+from khulasa.models.training.corpus import article_choices, load_corpus, oracle, rejection
+from khulasa.models.training.initialization import build_marian
+from khulasa.models.training.ranking import Ranking, pack, thin
+from khulasa.models.training.recipe import encode, export, train, vocabulary_pieces
+from khulasa.models.training.trainer import collate
 
 WORDS = {
     "كتاب": "book", "بيت": "house", "ولد": "boy", "مدينة": "city", "ماء": "water",
@@ -105,6 +110,152 @@ def test_a_run_resumed_from_its_saved_state_ends_in_the_same_weights(material, f
     train(configuration(material), tmp_path)
     for name, weight in weights(finished).items():
         assert torch.equal(weight, weights(tmp_path)[name]), name
+
+
+@pytest.fixture(scope="module")
+def articles(tmp_path_factory) -> Path:
+    """Forty texts of four sentences, of which the one about a city is the summary."""
+    random = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("articles") / "articles.jsonl"
+    others = [word for word in WORDS if word != "مدينة"]
+    records = []
+    for _ in range(40):
+        texts = [list(random.choice(others, size=4)) for _ in range(4)]
+        best = texts[random.integers(4)]
+        best[random.integers(4)] = "مدينة"
+        pairs = [
+            {"ar": f"{' '.join(t)} .", "en": f"{' '.join(WORDS[w] for w in t)} ."} for t in texts
+        ]
+        records.append({"paragraphs": [pairs], "summary": pairs[texts.index(best)]})
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def ranking_configuration(articles: Path, **optimization) -> TrainingConfig:
+    values = configuration(articles, cooldown_updates=0, **optimization).model_dump()
+    values["task"], values["validation"] = "summarizer", None
+    values["sources"] = {"articles": {"path": str(articles), "format": "articles"}}
+    values["ranking"] = {"weight": 1.0, "dropout": 0.2, "gain_temperature": 0.2}
+    values["model"] |= {"embedding_start": "random", "dropout": 0.1}
+    return TrainingConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def ranked(articles, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ranked")
+    train(ranking_configuration(articles, total_updates=4), folder)
+    return folder
+
+
+def test_a_run_that_ranks_ends_in_the_same_weights_when_it_is_resumed(articles, ranked, tmp_path):
+    for updates in (2, 4):
+        train(ranking_configuration(articles, total_updates=updates), tmp_path)
+    for name, weight in weights(ranked).items():
+        assert torch.equal(weight, weights(tmp_path)[name]), name
+
+
+def encoded(articles: Path, run: Path):
+    source = SourceConfig(path=str(articles), format="articles")
+    corpus = load_corpus("articles", source, FilterConfig(), "summarizer")
+    return encode(corpus.pairs, run / "tokenizer", 512, article_choices(source))
+
+
+def test_an_exported_ranker_says_how_its_scores_are_to_be_used(ranked, tmp_path):
+    export(ranked, tmp_path / "model", average=1)
+    written = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+    assert written["task_specific_params"] == {"summarization": {"calibration": 0.0}}
+    resolve(str(tmp_path / "model"))
+
+
+def small_model(run: Path):
+    size = len(vocabulary_pieces(run / "tokenizer"))
+    shape = ModelConfig(d_model=32, feed_forward=64, heads=2, encoder_layers=1, decoder_layers=1)
+    torch.manual_seed(0)
+    return build_marian(shape, size).eval(), size - 1
+
+
+def test_ranking_teaches_to_score_the_best_sentence_highest(articles, ranked):
+    examples = encoded(articles, ranked)[:4]
+    model, pad = small_model(ranked)
+    options = RankingConfig(context=0)
+    lists = pack(examples, pad, options, np.random.default_rng(0))
+    assert lists is not None
+    batch = collate(examples, pad, None)
+    ranking = Ranking(model, torch.arange(pad), options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+
+    def memory() -> torch.Tensor:
+        return model.get_encoder()(batch.source, batch.source_mask).last_hidden_state
+
+    losses = []
+    for _ in range(15):
+        loss = ranking.loss(lists, memory(), batch.source_mask)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+    scores = ranking.scores(lists, memory(), batch.source_mask)
+    assert scores.argmax(1).tolist() == lists.gains.argmax(1).tolist()
+
+
+def test_packed_candidates_score_as_each_does_by_itself(articles, ranked):
+    examples = encoded(articles, ranked)[:3]
+    model, pad = small_model(ranked)
+    options = RankingConfig(context=0.8, calibration=0.5, gain_temperature=1.0)
+    lists = pack(examples, pad, options, np.random.default_rng(3))
+    assert lists is not None
+    batch = collate(examples, pad, None)
+
+    def log_probability(source: torch.Tensor, context: list[int], text: list[int]) -> float:
+        row = torch.tensor([[pad, *context, *text]])
+        with torch.inference_mode():
+            logits = model(input_ids=source[None], decoder_input_ids=row[:, :-1]).logits[0, :, :pad]
+        found = logits.log_softmax(-1)[range(len(text) + len(context)), row[0, 1:]]
+        return float(found[len(context) :].mean())
+
+    with torch.inference_mode():
+        memory = model.get_encoder()(batch.source, batch.source_mask).last_hidden_state
+        ranking = Ranking(model, torch.arange(pad), options)
+        scores = ranking.scores(lists, memory, batch.source_mask)
+    contexts = []
+    for row, example in enumerate(examples):
+        owner, wanted = lists.owner[row], lists.wanted[row]
+        before = int((owner == -2).sum())
+        numbers = owner[owner >= 0].unique().tolist()
+        first = int((owner == numbers[0]).nonzero()[0])
+        context = [*lists.inputs[row, 1:before].tolist(), int(lists.inputs[row, first])][-before:]
+        contexts.append(before)
+        for column, number in enumerate(numbers):
+            text = wanted[owner == number].tolist()
+            source = torch.from_numpy(example.source).long()
+            with_text = log_probability(source, context if before else [], text)
+            without = log_probability(torch.tensor([0]), context if before else [], text)
+            assert float(scores[row, column]) == pytest.approx(with_text - 0.5 * without, abs=1e-4)
+    assert len(set(contexts)) > 1  # some after others, some not
+
+
+def test_what_a_candidate_is_worth_is_what_it_adds_to_those_chosen(articles, ranked):
+    examples = encoded(articles, ranked)[:1]
+    lists = pack(examples, 299, RankingConfig(context=0), np.random.default_rng(0))
+    assert lists is not None
+    assert lists.gains[0].argmax() == next(iter(examples[0].candidates.in_target))
+    assert lists.gains[0].max() == 2
+
+
+def test_a_thinned_text_keeps_what_its_target_is_made_of(articles, ranked):
+    random = np.random.default_rng(0)
+    sizes = set()
+    for example in encoded(articles, ranked):
+        thinned = thin(example, 0.5, random)
+        texts = [thinned.source[a:b].tolist() for a, b in thinned.candidates.bounds]
+        assert [token for text in texts for token in text] == thinned.source[:-1].tolist()
+        assert [texts[i] for i in thinned.candidates.in_target] == [thinned.target[:-1].tolist()]
+        best = thinned.candidates.overlap
+        assert max(range(len(texts)), key=lambda i: best.value([i])) in thinned.candidates.in_target
+        sizes.add(len(texts))
+    assert sizes == {2, 3, 4}
 
 
 def test_the_log_tells_loss_speed_and_the_signs_of_a_collapsed_encoder(finished):

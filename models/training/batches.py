@@ -10,16 +10,30 @@ from numpy.typing import NDArray
 
 from .alignment import Ids
 from .config import OptimizationConfig
+from .overlap import Overlap
 
 POOL = 4096  # examples sorted by length together: enough for little padding, few enough to mix
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The sentences of a source: where in its tokens each begins and ends, and what it is worth.
+
+    `in_target` are those that the target is made of.
+    """
+
+    bounds: tuple[tuple[int, int], ...]
+    in_target: frozenset[int]
+    overlap: Overlap
+
+
+@dataclass(frozen=True)
 class Example:
-    """Token ids of a pair, both ending in the end token."""
+    """Token ids of a pair, both ending in the end token; and the sentences to rank, if any."""
 
     source: Ids
     target: Ids
+    candidates: Candidates | None = None
 
 
 @dataclass

@@ -88,6 +88,25 @@ class AlignmentConfig(_Section):
     decay_updates: int = Field(default=3000, gt=0)
 
 
+class RankingConfig(_Section):
+    """What a summarizer is taught beside writing: to score the better sentences higher.
+
+    `weight` 0 switches it off; it is on from update `from_update`. The scores are those of faithful
+    decoding with this `calibration`. The lower `temperature`, the smaller a difference of scores
+    is enough; the lower `gain_temperature`, the more the best sentence counts. `context` is how
+    often a list is one of what to choose next, after a first sentence, and after a second again.
+    `dropout` is the share of sentences that are left out of a text each time that it is seen.
+    """
+
+    weight: float = Field(default=0.0, ge=0)
+    from_update: int = Field(default=0, ge=0)
+    calibration: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=0.5, gt=0)
+    gain_temperature: float = Field(default=0.05, gt=0)
+    context: float = Field(default=0.5, ge=0, le=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
 class OptimizationConfig(_Section):
     """AdamW under a warm-up, a plateau and a linear cool-down to zero.
 
@@ -136,6 +155,7 @@ class TrainingConfig(_Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     model: ModelConfig = ModelConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+    ranking: RankingConfig = RankingConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     validation: ValidationConfig | None = None
     checkpoints: CheckpointConfig = CheckpointConfig()

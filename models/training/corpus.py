@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
 from ..normalization import normalize
 from .config import FilterConfig, SourceConfig
+from .overlap import Overlap
 from .variants import names_in, vary
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,14 @@ _ARABIC = re.compile(r"[\u0621-\u063A\u0641-\u064A]")
 _LATIN = re.compile(r"[A-Za-z]")
 _LETTER = re.compile(r"[^\W\d_]")
 _NUMBER = re.compile(r"\d+")
-_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The sentences of a text, and what they share with its summary."""
+
+    sentences: tuple[str, ...]
+    overlap: Overlap
 
 
 @dataclass
@@ -85,29 +92,12 @@ def oracle(sentences: Sequence[str], summary: str, most: int = 3) -> list[int]:
     What is maximized is the F-measure of single words plus that of word pairs (Nallapati et al.
     2017 choose by ROUGE likewise). It stops when no sentence adds anything, or at `most`.
     """
-
-    def grams(text: str) -> tuple[Counter[Any], Counter[Any]]:
-        words = _WORD.findall(text.casefold())
-        return Counter(words), Counter(pairwise(words))
-
-    def f_measure(chosen: Counter[Any], wanted: Counter[Any]) -> float:
-        return 2 * (chosen & wanted).total() / max(1, chosen.total() + wanted.total())
-
-    wanted = grams(summary)
-    pool = [grams(sentence) for sentence in sentences]
+    overlap = Overlap.of(sentences, summary)
     chosen: list[int] = []
     best = 0.0
     while len(chosen) < most:
         scored = [
-            (
-                sum(
-                    f_measure(sum((pool[k][n] for k in (*chosen, i)), Counter()), wanted[n])
-                    for n in (0, 1)
-                ),
-                -i,
-            )
-            for i in range(len(sentences))
-            if i not in chosen
+            (overlap.value((*chosen, i)), -i) for i in range(len(sentences)) if i not in chosen
         ]
         score, negative = max(scored, default=(0.0, 0))
         if score <= best:
@@ -115,6 +105,18 @@ def oracle(sentences: Sequence[str], summary: str, most: int = 3) -> list[int]:
         best = score
         chosen.append(-negative)
     return sorted(chosen)
+
+
+def article_choices(source: SourceConfig) -> dict[str, Choice]:
+    """What there is to choose in each text of a source of articles, by the text as it is paired."""
+    choices: dict[str, Choice] = {}
+    for article in read_records(Path(source.path)):
+        for language in ("ar", "en"):
+            raw = [s[language] for paragraph in article["paragraphs"] for s in paragraph]
+            sentences = tuple(text for text in map(normalize, raw) if text)
+            overlap = Overlap.of(sentences, normalize(article["summary"][language]))
+            choices[normalize(" ".join(raw))] = Choice(sentences, overlap)
+    return choices
 
 
 def read_pairs(source: SourceConfig, task: str) -> Iterator[Pair]:

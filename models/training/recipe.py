@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError
 from .alignment import TranslationTable, copy_alignment, soft_alignment, train_ibm1
-from .batches import Example
+from .batches import Candidates, Example
 from .config import TrainingConfig, ValidationConfig
-from .corpus import Corpus, Pair, load_corpus, normalize, read_pairs
+from .corpus import Choice, Corpus, Pair, article_choices, load_corpus, normalize, read_pairs
 from .vocabulary import TOKENIZER_FILES, copy_vocabulary, train_vocabulary
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,12 @@ def train(
                 options.character_coverage, config.seed,
             )  # fmt: skip
     pieces = vocabulary_pieces(tokenizer)
-    groups = [encode(corpus.pairs, tokenizer, config.model.max_positions) for corpus in corpora]
+    longest = config.model.max_positions
+    groups = []
+    for corpus, source in zip(corpora, config.sources.values(), strict=True):
+        is_ranked = config.ranking.weight > 0 and source.format == "articles"
+        choices = article_choices(source) if is_ranked else {}
+        groups.append(encode(corpus.pairs, tokenizer, longest, choices))
     examples = [example for group in groups for example in group]
     if not examples:
         raise ConfigError("no example is left after filtering: see the counts in the log")
@@ -97,32 +103,61 @@ def vocabulary_pieces(tokenizer: Path) -> list[str]:
     return pieces
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Path, longest: int) -> list[Example]:
-    """Token ids of pairs, each side ending in the end token; longer ones are left out."""
-    import sentencepiece
+def encode(
+    pairs: Sequence[Pair],
+    tokenizer: Path,
+    longest: int,
+    choices: Mapping[str, Choice] | None = None,
+) -> list[Example]:
+    """Token ids of pairs, each side ending in the end token; longer ones are left out.
 
-    vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
-    sides = []
-    for name, side in (("source.spm", 0), ("target.spm", 1)):
-        model = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer / name))
-        # The model's own ids may differ from those of vocab.json.
-        to_id = [vocabulary.get(model.id_to_piece(i), 1) for i in range(len(model))]
-        lines = model.encode([pair[side] for pair in pairs])
-        sides.append(
-            [np.array([*(to_id[i] for i in line), END_ID], dtype=np.int32) for line in lines]
+    Sources that `choices` has are given with their sentences.
+    """
+    source, target = (Encoder(tokenizer, name) for name in ("source.spm", "target.spm"))
+    examples = []
+    for text, wanted in pairs:
+        choice = (choices or {}).get(text)
+        parts = source(choice.sentences if choice else [text])
+        example = Example(
+            np.array([*chain(*parts), END_ID], dtype=np.int32),
+            np.array([*target([wanted])[0], END_ID], dtype=np.int32),
+            candidates(parts, choice, wanted) if choice else None,
         )
-    return [
-        Example(source, target)
-        for source, target in zip(*sides, strict=True)
-        if len(source) <= longest and len(target) <= longest
-    ]
+        if max(len(example.source), len(example.target)) <= longest:
+            examples.append(example)
+    return examples
+
+
+class Encoder:
+    """Turns texts into ids of the vocabulary, without an end token."""
+
+    def __init__(self, tokenizer: Path, name: str) -> None:
+        import sentencepiece
+
+        vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
+        self._model = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer / name))
+        # The model's own ids may differ from those of vocab.json.
+        pieces = map(self._model.id_to_piece, range(len(self._model)))
+        self._ids = [vocabulary.get(piece, 1) for piece in pieces]
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self._ids[i] for i in line] for line in self._model.encode(list(texts))]
+
+
+def candidates(parts: Sequence[Sequence[int]], choice: Choice, target: str) -> Candidates:
+    """The sentences of a text, given their tokens."""
+    ends = [0, *accumulate(map(len, parts))]
+    in_target = (i for i, text in enumerate(choice.sentences) if text in target)
+    return Candidates(tuple(pairwise(ends)), frozenset(in_target), choice.overlap)
 
 
 def output_ids(config: TrainingConfig, examples: Sequence[Example], vocabulary: int) -> Any:
     """The ids that the model may write, ascending: never pad, which is the last."""
     if config.model.outputs == "all":
         return np.arange(vocabulary - 1)
-    return np.unique(np.concatenate([example.target for example in examples])).astype(np.int64)
+    written = [example.target for example in examples]
+    written += [example.source for example in examples if example.candidates]
+    return np.unique(np.concatenate(written)).astype(np.int64)
 
 
 def restrict_outputs(model: Any, outputs: Any) -> None:
@@ -264,6 +299,11 @@ def export(folder: Path, target: Path, average: int, beam_size: int = 4) -> None
         eos_token_id=END_ID,
         decoder_start_token_id=pad,
     )
+    if config.ranking.weight:
+        # What the scores were trained with is what they should be decoded with.
+        model.config.task_specific_params = {
+            "summarization": {"calibration": config.ranking.calibration}
+        }
     model.half().save_pretrained(target)
     for name in TOKENIZER_FILES:
         shutil.copy(folder / "tokenizer" / name, target / name)

@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch.nn import functional
 from .alignment import Ids
 from .batches import BatchStream, Example, Position
 from .config import OptimizationConfig, TrainingConfig
+from .ranking import Lists, Ranking, pack, thin
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +35,23 @@ LOG_EVERY = 50
 COLUMNS: tuple[str, ...] = (
     "updates", "seconds", "epoch", "tokens", "learning_rate", "batch_tokens", "loss",
     "cross_entropy", "shuffled_cross_entropy", "encoder_deviation", "tokens_per_second",
-    "chrf", "bleu",
+    "chrf", "bleu", "ranking",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded tensors of one update. `alignment` is [rows, target, source] or None."""
+    """Padded tensors of one update. `alignment` is [rows, target, source] or None.
+
+    `lists` are the sentences to rank, if any.
+    """
 
     source: torch.Tensor
     source_mask: torch.Tensor
     target: torch.Tensor
     target_mask: torch.Tensor
     alignment: torch.Tensor | None
+    lists: Lists | None = None
 
 
 def collate(examples: Sequence[Example], pad: int, guide: Guide | None) -> Batch:
@@ -72,6 +77,15 @@ def collate(examples: Sequence[Example], pad: int, guide: Guide | None) -> Batch
         targets != pad,
         None if alignment is None else torch.from_numpy(alignment),
     )
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of one update: cross-entropy per target token, ranking loss per list, target tokens."""
+
+    cross_entropy: float
+    ranking: float
+    tokens: int
 
 
 class GuidedHead:
@@ -153,6 +167,7 @@ class Trainer:
         self._class = torch.full((self.pad + 1,), -1)
         self._class[self.outputs] = torch.arange(len(outputs))
         self.head = GuidedHead(model) if guide is not None else None
+        self.ranking = Ranking(model, self.outputs, config.ranking)
         precision = self.options.precision
         self.precision = faster_precision() if precision == "auto" else precision
         self.optimizer = torch.optim.AdamW(
@@ -177,16 +192,14 @@ class Trainer:
             self.precision, self.updates, self.options.total_updates,
         )  # fmt: skip
         self.model.train()
-        window: list[tuple[float, int]] = []
+        window: list[Losses] = []
         started, since = time.perf_counter(), time.perf_counter()
         while self.updates < self.options.total_updates:
-            batch = collate(
-                [self.examples[number] for number in next(self.stream)], self.pad, self.guide
-            )
-            loss, tokens = self._update(batch)
-            window.append((loss, tokens))
+            batch = self._batch()
+            losses = self._update(batch)
+            window.append(losses)
             self.updates += 1
-            self.tokens += tokens
+            self.tokens += losses.tokens
             due = self.updates % self.validate_every == 0
             last = self.updates == self.options.total_updates
             if self.updates % LOG_EVERY == 0 or due or last:
@@ -204,13 +217,28 @@ class Trainer:
             if self.updates % self.config.checkpoints.every == 0 or last:
                 self.save()
 
-    def _loss(self, batch: Batch, source: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def _batch(self) -> Batch:
+        examples = [self.examples[number] for number in next(self.stream)]
+        options = self.config.ranking
+        if not options.weight or self.updates < options.from_update:
+            return collate(examples, self.pad, self.guide)
+        # Of the update's own, so that a resumed run draws what an uninterrupted one would.
+        random = np.random.default_rng([self.config.seed, self.updates])
+        examples = [thin(example, options.dropout, random) for example in examples]
+        lists = pack(examples, self.pad, options, random)
+        return replace(collate(examples, self.pad, self.guide), lists=lists)
+
+    def _encode(self, batch: Batch, source: torch.Tensor) -> torch.Tensor:
+        encoder = self.model.model.encoder
+        return encoder(input_ids=source, attention_mask=batch.source_mask).last_hidden_state
+
+    def _loss(self, batch: Batch, memory: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Mean loss over target tokens. Only `outputs` have a place in the softmax: never pad."""
         start = torch.full_like(batch.target[:, :1], self.pad)
-        states = self.model.model(
-            input_ids=source,
-            attention_mask=batch.source_mask,
-            decoder_input_ids=torch.cat([start, batch.target[:, :-1]], 1),
+        states = self.model.model.decoder(
+            input_ids=torch.cat([start, batch.target[:, :-1]], 1),
+            encoder_hidden_states=memory,
+            encoder_attention_mask=batch.source_mask,
             use_cache=False,
         ).last_hidden_state
         weight = self.model.get_output_embeddings().weight[self.outputs]
@@ -223,17 +251,22 @@ class Trainer:
         left = max(0.0, 1.0 - self.updates / options.decay_updates)
         return options.final_weight + (options.weight - options.final_weight) * left
 
-    def _update(self, batch: Batch) -> tuple[float, int]:
+    def _update(self, batch: Batch) -> Losses:
         rate = learning_rate(self.updates, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss = self._loss(batch, batch.source, self.options.label_smoothing)
+            memory = self._encode(batch, batch.source)
+            loss = self._loss(batch, memory, self.options.label_smoothing)
             total = loss
             if self.head is not None and batch.alignment is not None:
                 attention = self.head.log_attention(batch.source_mask)
                 guided = -(batch.alignment * attention).sum(-1)[batch.target_mask].mean()
                 total = loss + self._guide_weight() * guided
+            ranking = torch.zeros(())
+            if batch.lists is not None:
+                ranking = self.ranking.loss(batch.lists, memory, batch.source_mask)
+                total = total + self.config.ranking.weight * ranking
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
         self.optimizer.step()
@@ -241,27 +274,26 @@ class Trainer:
         with torch.no_grad():
             # Engines start decoding from the pad embedding and take it to be zero.
             self.model.get_input_embeddings().weight[self.pad].zero_()
-        return float(loss.detach()), int(batch.target_mask.sum())
+        tokens = int(batch.target_mask.sum())
+        return Losses(float(loss.detach()), float(ranking.detach()), tokens)
 
     @torch.no_grad()
-    def _figures(
-        self, batch: Batch, window: list[tuple[float, int]], seconds: float
-    ) -> dict[str, float]:
+    def _figures(self, batch: Batch, window: list[Losses], seconds: float) -> dict[str, float]:
         """What tells a healthy run from a collapsed encoder, beside loss and speed."""
         self.model.eval()
-        states = self.model.model.encoder(
-            input_ids=batch.source, attention_mask=batch.source_mask
-        ).last_hidden_state
-        deviation = states[0][batch.source_mask[0] == 1].std(0).mean()
+        memory = self._encode(batch, batch.source)
+        deviation = memory[0][batch.source_mask[0] == 1].std(0).mean()
         # Another sentence's source of nearly the same length: what is lost is what was read.
-        shuffled = self._loss(batch, batch.source.roll(1, 0), 0.0)
+        shuffled = self._loss(batch, self._encode(batch, batch.source.roll(1, 0)), 0.0)
+        tokens = sum(losses.tokens for losses in window)
         figures = {
-            "loss": sum(loss * tokens for loss, tokens in window) / sum(t for _, t in window),
-            "cross_entropy": float(self._loss(batch, batch.source, 0.0)),
+            "loss": sum(losses.cross_entropy * losses.tokens for losses in window) / tokens,
+            "cross_entropy": float(self._loss(batch, memory, 0.0)),
             "shuffled_cross_entropy": float(shuffled),
             "encoder_deviation": float(deviation),
-            "tokens_per_second": sum(t for _, t in window) / seconds,
+            "tokens_per_second": tokens / seconds,
             "batch_tokens": batch.target.numel(),
+            "ranking": sum(losses.ranking for losses in window) / len(window),
         }
         self.model.train()
         return figures
