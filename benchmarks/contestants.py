@@ -234,23 +234,20 @@ class Busy:
 
 
 def memory(corpus: Path, output: Path) -> None:
-    """Read a file, run it through with an engine that costs nothing, and write the records."""
+    """Do a batch run of a file with an engine that costs nothing."""
     from collections import deque
 
     import tiny
     from khulasa.pipeline import pipeline as module
+    from khulasa.pipeline.batch import Batch, run_batch
     from khulasa.pipeline.config import load_config
-    from khulasa.pipeline.readers import read
-    from khulasa.pipeline.writers import open_writer
+    from khulasa.pipeline.readers import Source
 
     engine = tiny.FakeEngine(lambda text, _: "The same words for each.", max_source_tokens=10**6)
     engine.batches = deque(maxlen=1)  # type: ignore[assignment]
     module.load_engine = lambda *_: engine  # type: ignore[assignment]
     config = load_config("default", {"translate.options.max_source_tokens": 10**6}, {})
-    pipeline = module.Pipeline(config, ("clean", "translate"))
-    with open_writer(str(output), "jsonl") as writer:
-        for document in pipeline.map(read([str(corpus)])):
-            writer.write(document)
+    run_batch(Batch(Source([str(corpus)]), config, str(output), ("clean", "translate")))
 
 
 def _flat(documents: Documents) -> list[str]:

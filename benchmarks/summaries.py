@@ -13,7 +13,7 @@ ROUGE-2, with Holm's correction over the systems of the table.
 
 Run: python benchmarks/summaries.py [--sets FILE ...] [--checkpoint NAME] [--write FILE]
 
-It needs sumy: pip install --no-deps -r benchmarks/requirements.txt
+It needs sumy, which `make build/bench` puts where this looks for it.
 
 A set is a file of JSON lines: articles like those that ship (`eval/data/articles.jsonl`, the
 default), or objects with `text`, `lang` and a list `summaries` of references. All systems get the
@@ -32,6 +32,7 @@ import hashlib
 import json
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +41,10 @@ from typing import Any
 
 import numpy as np
 
-ARTICLES = Path(__file__).parent.parent / "eval" / "data" / "articles.jsonl"
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "build" / "bench"))
+
+ARTICLES = ROOT / "eval" / "data" / "articles.jsonl"
 METRICS = ("rouge1", "rouge2", "rougeL", "chrf")
 TITLES = ("R-1", "R-2", "R-L", "chrF")
 SEED = 1
@@ -240,7 +244,7 @@ def graph(name: str) -> Callable[[Item, Length, Any], str]:
         module = import_module(f"sumy.summarizers.{name.lower().replace('rank', '_rank')}")
         from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence  # type: ignore
     except ImportError as error:
-        raise SystemExit(f"{error}: pip install --no-deps -r benchmarks/requirements.txt") from None
+        raise SystemExit(f"{error}: run `make build/bench`") from None
     rank = getattr(module, f"{name}Summarizer")()
 
     class Words:

@@ -21,6 +21,7 @@ what they are worth alone. With both None, the choice is the full greedy search.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from .batching import make_batches
@@ -31,18 +32,35 @@ from .support import content_words, prominence
 
 # Decoders were trained on outputs of about this length, and few have more positions.
 _MAX_TARGET = 512
+# Each target token has a score for every entry of the vocabulary: more than this many tokens at
+# once do not stay in the processor's cache, and take longer.
+_CPU_TARGETS = 512
 
 
 class Selector:
-    """Chooses sentences of sections. `nothing` is the source of an empty text."""
+    """Chooses sentences of sections. `nothing` is the source of an empty text.
 
-    def __init__(self, engine: Engine, options: SummarizerOptions, nothing: Sequence[int]) -> None:
+    `calibration` is the checkpoint's own, for where the options leave it open.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: SummarizerOptions,
+        nothing: Sequence[int],
+        calibration: float = 1.0,
+    ) -> None:
         self._engine = engine
         self._options = options
+        own = options.calibration
+        self._calibration = calibration if own is None else own
         self._nothing = list(nothing)
         self._power = 1.0 if options.length_penalty is None else options.length_penalty
         self._frame = Frame(engine, target=True)
         self._limit = min(engine.max_source_tokens, _MAX_TARGET)
+        self._budget = options.batch_tokens
+        if engine.device == "cpu":
+            self._budget = min(self._budget, _CPU_TARGETS)
 
     def choose(self, sections: Sequence[Section]) -> None:
         """Fill `picked` in each section, best first; all sections in step."""
@@ -105,7 +123,7 @@ class Selector:
         """The score of each candidate, given its source and the sentences chosen before it."""
         targets = self._targets([chosen for _, chosen in contexts], candidates)
         sources = [source for source, _ in contexts]
-        calibration = self._options.calibration
+        calibration = self._calibration
         pairs = [(source, row) for source, (row, _) in zip(sources, targets, strict=True)]
         if calibration:
             pairs += [(self._nothing, row) for row, _ in targets]
@@ -150,17 +168,16 @@ class Selector:
         return results
 
     def _log_probabilities(self, pairs: list[tuple[list[int], list[int]]]) -> list[list[float]]:
-        # All targets of a source together, because an engine may then read the source only once;
-        # and the long ones together, for the sake of padding.
-        longest: dict[tuple[int, ...], int] = {}
-        for source, target in pairs:
-            key = tuple(source)
-            longest[key] = max(len(target), longest.get(key, 0))
-        order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][1]))
-        lengths = [len(pairs[i][0]) + longest[tuple(pairs[i][0])] for i in order]
+        # All targets of a source together, because an engine may then read the source only once.
+        rows: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, (source, _) in enumerate(pairs):
+            rows[tuple(source)].append(i)
         results: dict[int, list[float]] = {}
-        for batch in make_batches(lengths, self._options.batch_tokens):
-            rows = [order[i] for i in batch]
-            found = self._engine.score([pairs[i][0] for i in rows], [pairs[i][1] for i in rows])
-            results.update(zip(rows, found, strict=True))
+        for source, own in rows.items():
+            lengths = [len(pairs[i][1]) for i in own]
+            most = max(1, self._options.batch_tokens // (len(source) + max(lengths)))
+            for batch in make_batches(lengths, self._budget, most):
+                targets = [pairs[own[k]][1] for k in batch]
+                found = self._engine.score([source] * len(batch), targets)
+                results.update(zip((own[k] for k in batch), found, strict=True))
         return [results[i] for i in range(len(pairs))]

@@ -106,7 +106,7 @@ class Summarizer:
         own = read_defaults(engine.checkpoint)
         prefix = own.prefix if self.options.prefix is None else self.options.prefix
         self._reader = SourceReader(engine, prefix)
-        self._selector = Selector(engine, self.options, self._reader.nothing)
+        self._selector = Selector(engine, self.options, self._reader.nothing, own.calibration)
         self._writer = Writer(engine, self.options, own, split)
 
     @classmethod

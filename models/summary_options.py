@@ -29,12 +29,12 @@ class SummarizerOptions:
     `order` puts faithful summaries in the order of the document (`source`) or best first (`score`).
     `calibration`, `shortlist` and `rescored` are explained in `selection`.
 
-    What is None is the checkpoint's own setting where it has a sensible one: `beam_size` (else 4),
-    `length_penalty` (free decoding; else, and in faithful decoding, 1), `max_new_tokens` (else 128,
-    or what `words` or `share` need), `min_new_tokens` (else 1; never more than half the limit) and
-    `prefix`, the words that some models want before the document, such as `summarize: ` (else
-    none). `no_repeat_ngram_size` is not: the 2 of some models forbids a name of two words to come
-    twice.
+    What is None is the checkpoint's own setting where it has a sensible one: `calibration` (else
+    1), `beam_size` (else 4), `length_penalty` (free decoding; else, and in faithful decoding, 1),
+    `max_new_tokens` (else 128, or what `words` or `share` need), `min_new_tokens` (else 1; never
+    more than half the limit) and `prefix`, the words that some models want before the document,
+    such as `summarize: ` (else none). `no_repeat_ngram_size` is not: the 2 of some models forbids a
+    name of two words to come twice.
 
     `batch_tokens` bounds the tokens in the model at once.
     """
@@ -44,9 +44,9 @@ class SummarizerOptions:
     words: int | None = None
     share: float | None = None
     order: Order = "source"
-    calibration: float = 1.0
+    calibration: float | None = None
     shortlist: int | None = 8
-    rescored: int | None = 3
+    rescored: int | None = 1
     beam_size: int | None = None
     length_penalty: float | None = None
     no_repeat_ngram_size: int = 3
@@ -75,7 +75,9 @@ class SummarizerOptions:
                 raise ConfigError(f"{name}: must be a whole number of 1 or more, not {value!r}")
         if self.share is not None and not (_is_number(self.share) and 0 < self.share < 1):
             raise ConfigError(f"share: must be a number above 0 and below 1, not {self.share!r}")
-        if not _is_number(self.calibration) or self.calibration < 0:
+        if self.calibration is not None and not (
+            _is_number(self.calibration) and self.calibration >= 0
+        ):
             raise ConfigError(
                 f"calibration: must be a number of 0 or more, not {self.calibration!r}"
             )
@@ -91,6 +93,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value)
 
 
+def _number(value: Any, low: float, high: float) -> float:
+    return float(value) if _is_number(value) and low <= value <= high else 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointDefaults:
     """How a checkpoint's authors summarize with it, as far as its files say."""
@@ -100,6 +106,7 @@ class CheckpointDefaults:
     max_new_tokens: int = _DEFAULT_NEW_TOKENS
     min_new_tokens: int = 1
     prefix: str = ""
+    calibration: float = 1.0
 
 
 def read_defaults(checkpoint: Checkpoint) -> CheckpointDefaults:
@@ -114,15 +121,17 @@ def read_defaults(checkpoint: Checkpoint) -> CheckpointDefaults:
     found = config | _read_json(checkpoint, "generation_config.json")
     found |= task if isinstance(task, dict) else {}
     beams, penalty, prefix = (found.get(k) for k in ("num_beams", "length_penalty", "prefix"))
+    calibration = found.get("calibration")  # ours: what a ranker was trained with
     longest = found.get("max_new_tokens") or found.get("max_length")
     shortest = found.get("min_new_tokens") or found.get("min_length")
     return CheckpointDefaults(
         # 1 and a length of 20 are what the library writes where nobody chose.
         beams if type(beams) is int and 2 <= beams <= 16 else _DEFAULT_BEAM_SIZE,
-        float(penalty) if _is_number(penalty) and -5 <= penalty <= 5 else 1.0,  # type: ignore
+        _number(penalty, -5.0, 5.0),
         longest if type(longest) is int and 32 <= longest <= 256 else _DEFAULT_NEW_TOKENS,
         shortest if type(shortest) is int and 1 <= shortest <= 128 else 1,
         prefix if isinstance(prefix, str) else "",
+        _number(calibration, 0.0, 10.0),
     )
 
 
