@@ -293,8 +293,9 @@ class Trainer:
             "encoder_deviation": float(deviation),
             "tokens_per_second": tokens / seconds,
             "batch_tokens": batch.target.numel(),
-            "ranking": sum(losses.ranking for losses in window) / len(window),
         }
+        if self.config.ranking.weight:
+            figures["ranking"] = sum(losses.ranking for losses in window) / len(window)
         self.model.train()
         return figures
 
