@@ -14,8 +14,8 @@ import click
 if TYPE_CHECKING:
     from ..eval.gate import Gate
     from ..eval.history import Entry
-    from ..eval.job import Run
     from ..eval.metrics import Metric, Scorer
+    from ..eval.runs import Run
     from ..pipeline.evaluate import Outcome
 
 GATE_NOT_MET = 3
@@ -233,7 +233,7 @@ def compare(
     A run is an id, a part of one, `latest`, or a folder. With several, p is corrected by Holm.
     """
     from ..eval.gate import compare_with_run
-    from ..eval.job import read_run
+    from ..eval.runs import read_run
     from ..pipeline.evaluate import find_run
 
     if report and len(others) > 1:
@@ -376,7 +376,7 @@ def _here(name: str | None) -> str | None:
 
 def _finish(outcome: Outcome, summary: Path | None) -> int:
     """Print the scores and the verdict; gives the exit code."""
-    from ..eval.report import headline, table
+    from ..eval.verdict import headline, table
 
     gate: Gate = outcome.gate
     click.echo(table(gate))

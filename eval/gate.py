@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .job import MetricScore, Run
 from .metrics import Better, statistics_of
+from .runs import MetricScore, Run
 from .scores import ScoreError
 from .significance import (
     Comparison,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .job import MetricScore
+from .runs import MetricScore
 from .scores import ScoreError
 
 FILE = "history.sqlite"

@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained HTML page, and a Markdown summary for a pull request.
+"""The report of a run as one self-contained HTML page.
 
 The page needs no network and opens from disk. Everything in it that comes from data is escaped,
 and its content security policy admits no script and no style but its own, named by their hashes.
@@ -20,8 +20,10 @@ from markupsafe import Markup
 from . import plots
 from .gate import Gate, Line
 from .history import Entry
-from .job import TASKS, MetricScore, Record, Run
+from .job import TASKS
 from .marks import marked_change, marked_pair, marked_source, markup, plain
+from .runs import MetricScore, Record, Run
+from .verdict import STATUS_WORDS, TASK_NAMES, headline, number, task_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,12 +31,6 @@ MAX_EXAMPLES = 150
 MAX_TREND = 60
 _MAX_PLOTS = 12
 
-_TASK_NAMES = {
-    "translation": "Translation",
-    "summary_ar": "Arabic summary",
-    "summary_en": "English summary",
-    "agreement": "Agreement of the summaries",
-}
 _ROLES = {
     "translator": "Translator",
     "summarizer_ar": "Arabic summarizer",
@@ -42,14 +38,6 @@ _ROLES = {
 }
 # The metric that stands for a task where one must: for sorting, and in the plots.
 _LEADING = ("chrf++", "rougeL", "rouge1", "chrf", "bleu", "rougeLsum", "rouge2", "ter")
-_STATUS_WORDS = {
-    "failed": "failed",
-    "worse": "worse",
-    "better": "better",
-    "same": "no change",
-    "changed": "changed",
-    "alone": "not compared",
-}
 _METRIC_WORDS = {
     "bleu": "Word n-grams shared with the reference, with a penalty for brevity.",
     "chrf": "Character n-grams shared with the reference (F, recall counts double).",
@@ -136,10 +124,10 @@ def render(
         scores=scores,
         lines={line.key: line for line in gate.lines},
         change=_change,
-        number=_number,
+        number=number,
         arrow={"higher": "↑", "lower": "↓", "neither": ""},
-        status_words=_STATUS_WORDS,
-        task_names=_TASK_NAMES,
+        status_words=STATUS_WORDS,
+        task_names=TASK_NAMES,
         metric_words=_METRIC_WORDS,
         trends=list(_trends(run, gate, history, chosen)),
         histograms=[
@@ -151,7 +139,7 @@ def render(
         examples=[_example(r, run, baseline, leading, i) for i, r in enumerate(records)],
         hidden_examples=hidden,
         datasets=list(dict.fromkeys(record.dataset for record in records)),
-        tasks=[task for task in _TASK_NAMES if task != "agreement" and _has_task(run, task)],
+        tasks=[task for task in TASK_NAMES if task != "agreement" and _has_task(run, task)],
         leading={task: s.metric for (_, task), s in leading.items()},
         facts=list(_facts(run)),
         details=[
@@ -163,67 +151,6 @@ def render(
     )
     # What came from data may hold half a surrogate pair, which no file can.
     return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def markdown(run: Run, gate: Gate) -> str:
-    """A summary for a pull request or a chat: what gates and what changed, then the rest."""
-    mark = {"passed": "✅", "failed": "❌", "no baseline": "⚪"}[gate.verdict]
-    against = f" against `{_code(gate.baseline)}`" if gate.baseline else ""
-    out = [
-        f"### {mark} {_md(run.job)}: {_md(headline(gate))}",
-        "",
-        f"Run `{_code(run.id)}`{against}, {len(run.records)} documents.",
-    ]
-    out += [f"- {_md(note)}" for note in gate.notes]
-    telling = [
-        x for x in gate.lines if x.tolerance is not None or x.status not in ("same", "alone")
-    ]
-    rest = [line for line in gate.lines if line not in telling]
-    order = {"failed": 0, "worse": 1}
-    telling.sort(key=lambda line: order.get(line.status, 2))
-    if telling:
-        out += ["", *_md_table(telling)]
-    if rest:
-        out += ["", f"<details><summary>{len(rest)} other scores</summary>", ""]
-        out += [*_md_table(rest), "", "</details>"]
-    return "\n".join(out) + "\n"
-
-
-def headline(gate: Gate) -> str:
-    """The verdict in a line."""
-    gating = [x for x in gate.lines if x.tolerance is not None and x.status != "alone"]
-    if gate.verdict == "no baseline":
-        return "nothing to compare with"
-    if gate.verdict == "passed":
-        return f"passed, {len(gating)} metrics within tolerance"
-    names = ", ".join(f"{_task(line.task)} {line.metric}" for line in gate.failed[:4])
-    more = f" and {len(gate.failed) - 4} more" if len(gate.failed) > 4 else ""
-    return f"failed: {names}{more} got worse by more than chance and tolerance"
-
-
-def table(gate: Gate) -> str:
-    """The scores as lines of text for a terminal, all of them left to right."""
-    rows = [("", "score", "baseline", "change", "p", "tolerance", "")]
-    rows += [
-        (
-            "/".join(map(plain, line.key)),
-            _number(line.value),
-            _number(line.baseline),
-            _number(line.difference, sign=True),
-            "" if line.p_value is None else f"{line.p_value:.3f}",
-            "" if line.tolerance is None else f"{line.tolerance:g}",
-            "FAILED" if line.status == "failed" else _STATUS_WORDS[line.status],
-        )
-        for line in gate.lines
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i in (0, 6) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
 
 
 # --- what the page shows ---
@@ -287,11 +214,7 @@ def _has_task(run: Run, task: str) -> bool:
 
 
 def _label(score: MetricScore) -> str:
-    return f"{_task(score.task)}: {score.metric}"
-
-
-def _task(task: str) -> str:
-    return _TASK_NAMES.get(task, task)
+    return f"{task_name(score.task)}: {score.metric}"
 
 
 def _trends(
@@ -452,9 +375,9 @@ def _chips(
         if old and record.id in old.per_item:
             difference = value - old.per_item[record.id]
             if abs(difference) >= 0.05:
-                change = f" ({_number(difference, sign=True)})"
+                change = f" ({number(difference, sign=True)})"
                 kind = "better" if (difference > 0) == (score.better == "higher") else "worse"
-        yield score.metric, f"{_number(value)}{change}", kind
+        yield score.metric, f"{number(value)}{change}", kind
 
 
 def _change(line: Line) -> Markup:
@@ -465,56 +388,9 @@ def _change(line: Line) -> Markup:
     )
 
 
-def _number(value: float | None, *, sign: bool = False) -> str:
-    if value is None:
-        return ""
-    text = f"{value:+.2f}" if sign else f"{value:.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
-
-
 def _asset(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8").strip()
 
 
 def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-# --- Markdown ---
-
-_MD_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~@-])")
-
-
-def _md(text: str) -> str:
-    """Data in Markdown: no markup, no mention, no tag, no line break survives."""
-    text = " ".join(plain(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return _MD_SPECIAL.sub(r"\\\1", text.replace(">", "&gt;"))
-
-
-def _code(text: str | None) -> str:
-    """Data in a code span, which knows no escapes."""
-    return re.sub(r"[`|<>\s]+", " ", plain(text or "")).strip()
-
-
-def _md_table(lines: Sequence[Line]) -> Iterator[str]:
-    names = "data set|task|metric|score|baseline|change|95 % interval|p|tolerance|verdict"
-    yield f"| {' | '.join(names.split('|'))} |"
-    yield "|---|---|---|--:|--:|--:|:-:|--:|--:|---|"
-    for line in lines:
-        interval = ""
-        if line.low is not None and line.high is not None:
-            interval = f"{_number(line.low, sign=True)} to {_number(line.high, sign=True)}"
-        status = _STATUS_WORDS[line.status]
-        cells: Sequence[str] = (
-            _md(line.dataset),
-            _md(_task(line.task)),
-            _md(line.metric),
-            _number(line.value),
-            _number(line.baseline),
-            _number(line.difference, sign=True),
-            interval,
-            "" if line.p_value is None else f"{line.p_value:.3f}",
-            "" if line.tolerance is None else f"{line.tolerance:g}",
-            f"**{status}**" if line.status == "failed" else status,
-        )
-        yield f"| {' | '.join(cells)} |"

@@ -14,21 +14,23 @@ from typing import Any
 from ..eval.gate import Gate, compare_with_run, compare_with_thresholds, without_baseline
 from ..eval.history import FILE, History
 from ..eval.job import (
-    RUN,
     Example,
     Plan,
-    Run,
     Stopwatch,
     System,
     check_examples,
     fingerprint,
-    locked,
     make_outputs,
+    score_records,
+)
+from ..eval.runs import (
+    RUN,
+    Run,
+    locked,
     note_timings,
     open_run,
     read_outputs,
     read_run,
-    score_records,
     write_json,
     write_scores,
 )
@@ -177,11 +179,12 @@ def find_run(name: str, runs: Path, job: str | None = None) -> Path:
 
 
 def _finish(folder: Path, config: EvaluationConfig, plan: Plan, runs: Path, home: Path) -> Outcome:
-    from ..eval.report import markdown, render
+    from ..eval.report import render
+    from ..eval.verdict import markdown
 
     watch = Stopwatch()
     scores = score_records(read_outputs(folder), plan)
-    write_scores(folder, scores, plan)
+    write_scores(folder, scores, seed=plan.seed, samples=plan.samples)
     note_timings(folder, finished=False, score=watch.lap())
     run = read_run(folder)
     history = History(runs / FILE)

@@ -14,7 +14,8 @@ from khulasa.eval.gate import (
     tolerance_of,
     without_baseline,
 )
-from khulasa.eval.job import Plan, Record, Run, score_records
+from khulasa.eval.job import Plan, score_records
+from khulasa.eval.runs import Record, Run
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.significance import paired_bootstrap
 from khulasa.eval.translation import segment_statistics

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from khulasa.eval.history import History
-from khulasa.eval.job import MetricScore
+from khulasa.eval.runs import MetricScore
 from khulasa.eval.scores import ScoreError
 
 

@@ -15,15 +15,11 @@ from khulasa.eval.job import (
     Plan,
     check_examples,
     fingerprint,
-    locked,
     make_outputs,
-    open_run,
-    read_outputs,
-    read_run,
     score_records,
-    write_scores,
 )
 from khulasa.eval.metrics import Items, Metric, measure
+from khulasa.eval.runs import locked, open_run, read_outputs, read_run, write_scores
 from khulasa.eval.scores import ScoreError
 from khulasa.eval.significance import mean_statistics
 
@@ -266,7 +262,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path):
     folder, _ = open_run(tmp_path, {"job": "j"})
     make_outputs(folder, examples(), Echo().build)
     scores = score_records(read_outputs(folder), PLAN)
-    write_scores(folder, scores, PLAN)
+    write_scores(folder, scores, seed=PLAN.seed, samples=PLAN.samples)
     run = read_run(folder)
     assert list(run.scores) == scores
     assert run.score(("news", "translation", "bleu")) == scores[1]
@@ -277,7 +273,8 @@ def test_a_run_reads_back_as_it_was_written(tmp_path):
 def test_an_unfinished_run_is_no_run_to_compare_with(tmp_path, lacking):
     folder, _ = open_run(tmp_path, {"job": "j"})
     make_outputs(folder, examples(), Echo().build)
-    write_scores(folder, score_records(read_outputs(folder), PLAN), PLAN)
+    scores = score_records(read_outputs(folder), PLAN)
+    write_scores(folder, scores, seed=PLAN.seed, samples=PLAN.samples)
     (folder / lacking).unlink()
     with pytest.raises(ScoreError, match=lacking):
         read_run(folder)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from khulasa.eval import plots
 from khulasa.eval.gate import compare_with_run, without_baseline
 from khulasa.eval.history import Entry, Point
-from khulasa.eval.job import Plan, Record, Run, score_records
+from khulasa.eval.job import Plan, score_records
 from khulasa.eval.marks import (
     marked_change,
     marked_pair,
@@ -23,7 +23,9 @@ from khulasa.eval.marks import (
     markup,
     plain,
 )
-from khulasa.eval.report import headline, markdown, render, table
+from khulasa.eval.report import render
+from khulasa.eval.runs import Record, Run
+from khulasa.eval.verdict import headline, markdown, table
 
 EVIL = (
     "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202eabc\u2066{{7*7}}`|\n"
