@@ -3,8 +3,8 @@
 Builds a MarianMT of opus-mt's shape (76.8 million parameters, random but for what makes every
 output as long as its source) and Arabic-looking documents, and times in turns, each in a process of
 its own: transformers a sentence at a time, transformers in sorted batches of 16, Argos Translate,
-CTranslate2 at its best settings, and khulasa. Then runs 1,000, 10,000 and 100,000 short documents
-through khulasa with a model that costs nothing, for its memory.
+CTranslate2 at its best settings, and khulasa, also with a lexical shortlist. Then runs 1,000,
+10,000 and 100,000 short documents through khulasa with a model that costs nothing, for its memory.
 
 Run: make bench, or python benchmarks/bench.py [--quick] [--write]
 
@@ -44,6 +44,7 @@ NAMES = {
     "argos": "Argos Translate",
     "ctranslate2": "CTranslate2 at its best",
     "khulasa": "khulasa",
+    "khulasa_shortlist": "khulasa with a lexical shortlist",
 }
 # How much of the documents each gets, so that each takes about as long.
 SHARES = {"transformers_one": 1 / 32, "transformers_sorted": 1 / 6, "argos": 1 / 2}
@@ -119,13 +120,14 @@ def compare(
     scratch: Path, names: list[str], count: int, rounds: int, quick: bool
 ) -> tuple[list[str], dict[str, list[float]]]:
     """Time the contestants in turns; give the lines of the report, and each one's rates."""
-    from workload import build_checkpoint, cpus, documents
+    from workload import build_checkpoint, cpus, documents, write_shortlist
 
     from khulasa.models.checkpoint import resolve
     from khulasa.models.ctranslate2_engine import load_converted
 
     note("building the model and converting it")
     checkpoint = build_checkpoint(scratch / "opus-shaped")
+    write_shortlist(checkpoint, scratch / "shortlist.txt")
     load_converted(resolve(str(checkpoint)), "int8", device="cpu")
     (converted,) = (scratch / "cache" / "ctranslate2").iterdir()
     work = list(documents(count))
@@ -156,26 +158,32 @@ def compare(
         *table(contestants),
         "",
     ]
-    if khulasa := contestants.get("khulasa"):
-        lines += stages(khulasa.last)
+    for name, contestant in contestants.items():
+        if name.startswith("khulasa"):
+            lines += [stages(NAMES[name], contestant.last), ""]
     return lines, {name: contestant.rates for name, contestant in contestants.items()}
 
 
 def table(contestants: dict[str, Contestant]) -> list[str]:
     """Lay out rates, ratios and memory as Markdown."""
     lines = [
-        "| | sentences a second | khulasa is so many times as fast | goal | peak memory |",
-        "|---|---|---|---|---|",
+        "| | sentences a second | khulasa is so many times as fast | goal | with a shortlist "
+        "| peak memory |",
+        "|---|---|---|---|---|---|",
     ]
-    ours = contestants["khulasa"].rates if "khulasa" in contestants else None
+
+    def ratio(ours: str, theirs: str) -> str:
+        if ours not in contestants or theirs in (ours, "khulasa_shortlist"):
+            return ""
+        pairs = zip(contestants[ours].rates, contestants[theirs].rates, strict=True)
+        return spread([a / b for a, b in pairs])
+
     for name, contestant in contestants.items():
-        ratio = ""
-        if ours and name != "khulasa":
-            pairs = zip(ours, contestant.rates, strict=True)
-            ratio = spread([a / b for a, b in pairs])
         goal = f"{GOALS[name]:g}" if name in GOALS else ""
         peak = f"{contestant.last['peak_bytes'] / 1e6:,.0f} MB"
-        lines.append(f"| {NAMES[name]} | {spread(contestant.rates)} | {ratio} | {goal} | {peak} |")
+        ratios = ratio("khulasa", name), goal, ratio("khulasa_shortlist", name)
+        cells = " | ".join((NAMES[name], spread(contestant.rates), *ratios, peak))
+        lines.append(f"| {cells} |")
     lines += ["", "Median, and minimum to maximum over the rounds."]
     return lines
 
@@ -185,14 +193,14 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def stages(last: dict[str, Any]) -> list[str]:
-    """Say what khulasa's last round was spent on."""
+def stages(name: str, last: dict[str, Any]) -> str:
+    """Say what the last round of a pipeline was spent on."""
     spent = ", ".join(f"{name} {seconds:.2f}" for name, seconds in last["stages"].items())
-    return [
-        f"khulasa by stage, seconds: {spent} of {last['seconds']:.2f}, with batches of "
+    return (
+        f"{name} by stage, seconds: {spent} of {last['seconds']:.2f}, with batches of "
         f"{last['token_budget']} tokens. The model was idle for {last['besides_model']:.1%} of "
         "the time: that is what all else costs."
-    ]
+    )
 
 
 def memory(scratch: Path, sizes: list[int]) -> list[str]:
@@ -267,8 +275,8 @@ def plot(rates: dict[str, list[float]]) -> None:
         [m - min(rates[n]) for m, n in zip(medians, names, strict=True)],
         [max(rates[n]) - m for m, n in zip(medians, names, strict=True)],
     ]
-    figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
-    colors = ["#b8bec8" if name != "khulasa" else "#1f6f6b" for name in names]
+    figure, axes = pyplot.subplots(figsize=(7, 3), layout="constrained")
+    colors = ["#1f6f6b" if name.startswith("khulasa") else "#b8bec8" for name in names]
     axes.barh([NAMES[n] for n in names], medians, xerr=errors, color=colors, capsize=3)
     axes.invert_yaxis()
     axes.set_xlabel("sentences a second")

@@ -151,6 +151,15 @@ def ctranslate2(checkpoint: Path, converted: Path) -> Run:
 
 def khulasa(checkpoint: Path, converted: Path) -> Run:
     """Khulasa's pipeline from raw text to records: cleaning, sentences, translation, checks."""
+    return _khulasa(checkpoint, None)
+
+
+def khulasa_shortlist(checkpoint: Path, converted: Path) -> Run:
+    """The same with the lexical shortlist that `bench.py` left beside the checkpoint."""
+    return _khulasa(checkpoint, checkpoint.parent / "shortlist.txt")
+
+
+def _khulasa(checkpoint: Path, shortlist: Path | None) -> Run:
     from workload import text_of
 
     from khulasa.pipeline.config import load_config
@@ -168,6 +177,7 @@ def khulasa(checkpoint: Path, converted: Path) -> Run:
             "compute_type": "int8",
             "window": 256,
             "translate.checkpoint": str(checkpoint),
+            "translate.lexical_shortlist": shortlist,
             "translate.options": options,
         },
         {},
@@ -256,7 +266,14 @@ def _flat(documents: Documents) -> list[str]:
 
 CONTESTANTS = {
     run.__name__: run
-    for run in (transformers_one, transformers_sorted, argos, ctranslate2, khulasa)
+    for run in (
+        transformers_one,
+        transformers_sorted,
+        argos,
+        ctranslate2,
+        khulasa,
+        khulasa_shortlist,
+    )
 }
 
 

@@ -5,6 +5,7 @@ fail. Summaries of the reference texts in each language: ROUGE with bootstrap in
 lead, which is what a newsroom gets for free.
 
 Run: python benchmarks/quality.py [--tsv FILE ...] [--translator NAME] [--summarizer NAME]
+         [--shortlist FILE]
 
 Without --tsv the translation set is the one that ships, `eval/data/articles.jsonl`. A TSV has
 Arabic, a tab, English on each line.
@@ -54,18 +55,28 @@ def main() -> None:
     parser.add_argument("--translator", default="khulasa-ar-en")
     parser.add_argument("--summarizer", default="khulasa-summary")
     parser.add_argument("--beam-size", type=int, default=4)
+    parser.add_argument("--shortlist", type=Path, help="also translate with this, and compare")
     options = parser.parse_args()
     sets = {str(path.name): read_tsv(path) for path in options.tsv}
     sets = sets or {"articles": [pair for article in articles() for pair in aligned(article)]}
     for name, pairs in sets.items():
-        translation(name, pairs, options.translator, options.beam_size)
+        plain = translation(name, pairs, options.translator, options.beam_size)
+        if options.shortlist:
+            listed = f"{name} with the shortlist"
+            found = translation(
+                listed, pairs, options.translator, options.beam_size, options.shortlist
+            )
+            changed = _share([a != b for a, b in zip(found, plain, strict=True)])
+            print(f"{listed}: {changed} of the translations changed")
     if not options.tsv:
         for language in ("ar", "en"):
             summaries(language, options.summarizer)
 
 
-def translation(name: str, pairs: list[Pair], checkpoint: str, beam_size: int) -> None:
-    """Translate the sources of `pairs` and print the scores."""
+def translation(
+    name: str, pairs: list[Pair], checkpoint: str, beam_size: int, shortlist: Path | None = None
+) -> list[str]:
+    """Translate the sources of `pairs` and print the scores; give the translations."""
     from khulasa.eval.fidelity import check_translation, latin_words, numbers
     from khulasa.eval.translation import score_translation
     from khulasa.models.engine import GenerationOptions
@@ -76,6 +87,7 @@ def translation(name: str, pairs: list[Pair], checkpoint: str, beam_size: int) -
     translator = Translator.from_checkpoint(
         checkpoint,
         compute_type="float32",
+        lexical_shortlist=shortlist,
         options=TranslatorOptions(generation),
         splitter=split_to_fit,
     )
@@ -95,6 +107,7 @@ def translation(name: str, pairs: list[Pair], checkpoint: str, beam_size: int) -
         f"{_share([c['untranslated'] > 0 for c in checks])}"
     )
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")
+    return [r.target for r in results]
 
 
 def summaries(language: str, checkpoint: str) -> None:

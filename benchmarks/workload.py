@@ -51,6 +51,22 @@ def build_checkpoint(folder: Path, layers: int = 6) -> Path:
     )
 
 
+def write_shortlist(checkpoint: Path, path: Path) -> None:
+    """Write a lexical shortlist for that checkpoint: 16,000 pieces for any source, 8 for each.
+
+    They are drawn at random. The model's own would be no test: it writes six different pieces.
+    """
+    from khulasa.models.checkpoint import resolve
+    from khulasa.models.shortlist import Shortlist
+
+    rng = random.Random(11)
+    vocabulary = json.loads((checkpoint / "vocab.json").read_text(encoding="utf-8"))
+    end, *pieces = list(vocabulary)[:-1]
+    candidates = {piece: tuple(rng.sample(pieces, 8)) for piece in pieces}
+    always = (end, *rng.sample(pieces, 16_000))
+    Shortlist(resolve(str(checkpoint)).digest, always, candidates).write(path)
+
+
 def end_with_source(model: Any) -> None:
     """Make a Marian model of `WIDTH` end each output after as many tokens as its source has.
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "history": ("evaluate", "List the runs with their verdicts and scores."),
     "accept": ("evaluate", "Make a run the baseline of later ones."),
     "train": ("train", "Train or fine-tune a translator or a summarizer."),
+    "shortlist": ("shortlist", "Learn the pieces that a large model's outputs are made of."),
     "doctor": ("doctor", "Tell what runs where on this machine, and why."),
 }
 

@@ -52,13 +52,15 @@ class Checkpoint:
     """A model on disk, complete as far as its files go.
 
     `name` is what the user called it, `revision` the hub commit it came from (None for a shipped
-    or local one) and `digest` a SHA-256 over the files that decide what the model computes.
+    or local one) and `digest` a SHA-256 over the files that decide what the model computes. One of
+    those may be a lexical `shortlist` (see `with_shortlist`).
     """
 
     path: Path
     name: str
     revision: str | None
     digest: str
+    shortlist: Path | None = None
 
     @property
     def model_type(self) -> str:

@@ -149,6 +149,7 @@ class CTranslate2Engine:
             max_decoding_length=limit,
             max_input_length=0,
             suppress_sequences=[[self._pieces[pad]]] if self._has_pad else None,
+            use_vmap=self.checkpoint.shortlist is not None,
             return_end_token=True,
             return_scores=True,
             **self._shares(len(rows)),
@@ -297,12 +298,13 @@ def _run_converter(checkpoint: Checkpoint, compute_type: str, output: Path) -> N
 
     converter = Converter(str(checkpoint.path))
     exact = output if compute_type == "float32" else output.with_name("exact")
+    vmap = str(checkpoint.shortlist) if checkpoint.shortlist else None
     try:
         with loading():
-            converter.convert(str(exact), quantization="float32")
+            converter.convert(str(exact), vmap, quantization="float32")
             difference = _difference(checkpoint, converter.model, exact)
             if exact != output:
-                converter.convert(str(output), quantization=compute_type)
+                converter.convert(str(output), vmap, quantization=compute_type)
     except (CheckpointError, OSError):
         raise
     except Exception as error:  # the converter asserts, indexes and raises as it goes

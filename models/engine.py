@@ -155,6 +155,8 @@ class Engine(Protocol):
 
         What a source becomes does not depend on the other rows of its batch, but for rounding: in
         float32 scores move in their sixth digit, in int8 one text in a hundred may change a word.
+        (With a lexical shortlist it does a little: rows of a batch share their candidates, over
+        which the scores are then.)
         Sources longer than `max_source_tokens` are the caller's error; ConfigError says so.
         """
         ...
@@ -230,6 +232,7 @@ def load_engine(
 def _load(
     checkpoint: Checkpoint, engine: str, device: str, threads: int | None, compute_type: str
 ) -> Engine:
+    why = "engine is transformers"
     if engine != "transformers":
         from .ctranslate2_engine import CTranslate2Engine, obstacle
 
@@ -240,7 +243,11 @@ def _load(
         except CheckpointError as error:
             if engine == "ctranslate2":
                 raise
-            logger.warning("%s. Using transformers, which is slower.", str(error).rstrip("."))
+            why = str(error).rstrip(".")
+            if checkpoint.shortlist is None:
+                logger.warning("%s. Using transformers, which is slower.", why)
+    if checkpoint.shortlist is not None:
+        raise ConfigError(f"lexical_shortlist: only CTranslate2 can use one, and {why}")
     from .transformers_engine import TransformersEngine
 
     return TransformersEngine(checkpoint, device, threads, compute_type)

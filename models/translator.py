@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from .batching import run_batches
@@ -16,6 +17,7 @@ from .errors import ConfigError
 from .guards import FLAGS, REPAIRED, GuardOptions, check, has_content
 from .normalization import normalize
 from .repair import repair_numbers
+from .shortlist import with_shortlist
 from .tuning import rows_for, tune
 
 # Takes a text, a counter of tokens and a limit; gives pieces, in order, that fit the limit.
@@ -122,11 +124,12 @@ class Translator:
         device: str = "auto",
         threads: int | None = None,
         compute_type: str | None = None,
+        lexical_shortlist: Path | None = None,
         options: TranslatorOptions | None = None,
         splitter: Splitter | None = None,
     ) -> Translator:
-        """Load the model called `name`: see `resolve` and `load_engine`."""
-        checkpoint = resolve(name, revision, offline)
+        """Load the model called `name`: see `resolve`, `with_shortlist` and `load_engine`."""
+        checkpoint = with_shortlist(resolve(name, revision, offline), lexical_shortlist)
         loaded = load_engine(checkpoint, engine, device, threads, compute_type)
         return cls(loaded, options, splitter)
 

@@ -30,10 +30,14 @@ class _Section(BaseModel):
 
 
 class TranslateConfig(_Section):
-    """The translator's checkpoint and options."""
+    """The translator's checkpoint and options.
+
+    `lexical_shortlist` is a file that `khulasa shortlist` made for the checkpoint.
+    """
 
     checkpoint: str
     revision: str | None = None
+    lexical_shortlist: Path | None = None
     options: TranslatorOptions = TranslatorOptions()
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..models.batching import ahead, windows
 from ..models.cache import TranslationCache
@@ -19,6 +19,7 @@ from ..models.checkpoint import Checkpoint, resolve
 from ..models.device import first_line, is_out_of_memory
 from ..models.engine import Engine, load_engine
 from ..models.errors import ConfigError, InputError, KhulasaError
+from ..models.shortlist import with_shortlist
 from ..models.summarizer import Summarizer
 from ..models.translator import Translator
 from .config import Config, load_config
@@ -26,6 +27,11 @@ from .document import LANGUAGES, Document, Language
 from .readers import Reject
 from .segment import split_sentences, split_to_fit
 from .stages import CleanStage, ScoreStage, Stage, SummarizeStage, TranslateStage
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+    from .ray_runner import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +142,18 @@ class Pipeline:
                 for outcome in window:
                     yield outcome if isinstance(outcome, Reject) else replace(outcome, run=run)
 
+    def map_dataset(self, dataset: Dataset, cluster: Cluster | None = None) -> Dataset:
+        """Run the records of a Ray Dataset through, on the workers of its cluster.
+
+        Its columns are those of an input record: `text`, and what there is of `id`, `title`, `date`
+        and `reference_*`. What comes out has the columns of a Parquet output, and one more,
+        `reject`: why a record was rejected, else null. Windows are cut from Ray's blocks.
+        """
+        from .ray_runner import Cluster, map_dataset
+
+        stages = [_name(stage) for stage in self.stages]
+        return map_dataset(self.config, stages, dataset, cluster or Cluster())
+
     def _admit(self, clean: Stage, item: Outcome) -> Outcome:
         """Clean a document; reject one that has nothing for a model."""
         (outcome,) = self._through(clean, [item])
@@ -194,9 +212,11 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _engine(self, name: str, revision: str | None) -> Engine:
+    def _engine(
+        self, name: str, revision: str | None, lexical_shortlist: Path | None = None
+    ) -> Engine:
         """Load a model, once however many stages use it."""
-        checkpoint = resolve(name, revision)
+        checkpoint = with_shortlist(resolve(name, revision), lexical_shortlist)
         if checkpoint.digest not in self._engines:
             config = self.config
             self._engines[checkpoint.digest] = load_engine(
@@ -206,7 +226,7 @@ class Pipeline:
 
     def _translator(self) -> Translator:
         config = self.config.translate
-        engine = self._engine(config.checkpoint, config.revision)
+        engine = self._engine(config.checkpoint, config.revision, config.lexical_shortlist)
         return Translator(engine, config.options, split_to_fit, self._cache)
 
     def _summarizers(self, languages: Sequence[Language]) -> dict[Language, Summarizer]:
@@ -223,7 +243,10 @@ class Pipeline:
 
 def _identity(checkpoint: Checkpoint) -> str:
     """A model's name and what pins it down: its revision, or the start of its digest."""
-    return f"{checkpoint.name}@{checkpoint.revision or checkpoint.digest[:12]}"
+    identity = f"{checkpoint.name}@{checkpoint.revision or checkpoint.digest[:12]}"
+    if checkpoint.shortlist is None:
+        return identity
+    return f"{identity} with shortlist {checkpoint.digest[:12]}"
 
 
 def _obstacle(document: Document) -> str | None:

@@ -48,6 +48,7 @@ def versions() -> dict[str, str]:
 def model_digests(settings: Config, stages: Sequence[str]) -> dict[str, str]:
     """The models by role, with their revision or the start of their digest."""
     from ..models.checkpoint import resolve
+    from ..models.shortlist import with_shortlist
 
     wanted: dict[str, tuple[str, str | None]] = {}
     if "translate" in stages:
@@ -59,5 +60,7 @@ def model_digests(settings: Config, stages: Sequence[str]) -> dict[str, str]:
     found = {}
     for role, (name, revision) in wanted.items():
         checkpoint = resolve(name, revision)
+        if role == "translator":
+            checkpoint = with_shortlist(checkpoint, settings.translate.lexical_shortlist)
         found[role] = f"{name}@{checkpoint.digest[:16]}"
     return found
