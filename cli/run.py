@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,30 @@ def _options(command: Command) -> Command:
             help="How often to say how far it is, where there is no terminal.",
         ),
         click.option("--log-json", is_flag=True, help="Write JSON lines to stderr."),
+        click.option(
+            "--runner",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Work in this process, or on the workers of a Ray cluster.",
+        ),
+        click.option(
+            "--address",
+            metavar="auto|HOST:PORT|ray://...",
+            help="The Ray cluster. [default: $RAY_ADDRESS, else this machine]",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Ray workers. [default: as many as there is room for]",
+        ),
+        click.option(
+            "--gpus-per-worker",
+            type=click.FloatRange(0),
+            metavar="F",
+            help="GPUs of a Ray worker; 0.5: two share one. [default: 0]",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -180,6 +205,10 @@ def _process(
     engine: str | None = None,
     batch_tokens: int | str | None = None,
     cache: str | None = None,
+    runner: str,
+    address: str | None,
+    workers: int | None,
+    gpus_per_worker: float | None,
     **options: Any,
 ) -> int:
     from ..pipeline.batch import is_batch
@@ -192,6 +221,12 @@ def _process(
         inputs = ("-",)
     if report and output:
         raise click.UsageError("--report is for the terminal: leave out -o.")
+    on_ray = runner == "ray"
+    if not on_ray and not (address is workers is gpus_per_worker is None):
+        raise click.UsageError("--address, --workers and --gpus-per-worker are for --runner ray.")
+    if on_ray and not is_batch(output):
+        raise click.UsageError("--runner ray writes to a file: name it with -o.")
+    cluster = (address, workers, gpus_per_worker or 0.0) if on_ray else None
     if log_json:
         use_json()
     overrides = {
@@ -206,7 +241,7 @@ def _process(
     source = Source(inputs, ReadOptions(text_column, lines, input_format, columns), references)
     _quiet_libraries()
     if is_batch(output):
-        return _to_file(source, settings, stages, output or "", log_json, **options)
+        return _to_file(source, settings, stages, output or "", log_json, cluster, **options)
     return _to_stdout(source, settings, stages, output, report, log_json, **options)
 
 
@@ -216,6 +251,7 @@ def _to_file(
     stages: Sequence[str],
     output: str,
     log_json: bool,
+    cluster: tuple[str | None, int | None, float] | None,
     *,
     output_format: str | None,
     strict: bool,
@@ -227,9 +263,14 @@ def _to_file(
     from .progress import progress_display, say_report
 
     batch = Batch(source, settings, output, stages, output_format, shard_size or SHARD_SIZE)
+    start = run_batch
+    if cluster:
+        from ..pipeline.ray_runner import Cluster, run_on_ray
+
+        start = partial(run_on_ray, cluster=Cluster(*cluster))
     try:
         with closing(progress_display(progress_every, log_json)) as show, _stopping() as stop:
-            report = run_batch(batch, restart=restart, on_progress=show, should_stop=stop.is_set)
+            report = start(batch, restart=restart, on_progress=show, should_stop=stop.is_set)
     except StoppedError as error:
         say(" ".join([f"{error}.", *error.__notes__]), "stopped")
         return 130

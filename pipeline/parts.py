@@ -1,8 +1,10 @@
-"""The folder `OUT.parts`: what a batch run has finished, and what it was started with.
+"""What a batch run has finished, and what it was started with: the folder `OUT.parts`.
 
 One run at a time holds it, by a lock that ends with the process. A shard is a run of input items,
 in the order of the input: `000000.part` holds its documents, `000000.rejects.jsonl` its rejects,
 and `000000.json`, which is written last and makes it finished, its counts.
+
+Where the output is a folder named by a URL, its files are the shards, and are not joined.
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import json
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
-from ..models.errors import ConfigError, KhulasaError
+from ..models.errors import ConfigError, InputError, KhulasaError
 from .document import Document
 from .readers import Reject
 from .run_report import Tally
 from .sources import MANIFEST, PARTIAL_SUFFIX, PARTS_SUFFIX, REJECTS_SUFFIX
-from .writers import DurableFile, PartFile, explained, json_line, write_durably
+from .urls import delete_urls, names_in, reached, read_url, write_url
+from .writers import OURS, DurableFile, PartFile, explained, json_line, write_durably
 
 try:
     import fcntl
@@ -31,7 +37,59 @@ logger = logging.getLogger(__name__)
 
 LOCK = "lock"
 _SHARD = re.compile(r"(\d{6,})\.(?:part|json|rejects\.jsonl)")
+_URL_SHARD = re.compile(rf"{OURS}/(\d{{6,}})\.json")
+_OF_A_RUN = re.compile(rf"{OURS}/.*|\d{{6,}}\.(?:jsonl|parquet)")
 _SHOWN = 10
+
+
+class Shards(Protocol):
+    """Where finished shards are, by number. It can be sent to other processes."""
+
+    def counts(self, number: int) -> dict[str, Any]:
+        """Give the counts of a finished shard. Raises OSError if it is not there."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Path]:
+        """Lend a folder to write shards in; they are finished when it is given back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalShards:
+    """Shards in a folder that is seen by all who work on them."""
+
+    folder: Path
+
+    def counts(self, number: int) -> dict[str, Any]:
+        return json.loads(shard_path(self.folder, number).read_bytes())
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        yield self.folder
+
+
+@dataclass(frozen=True, slots=True)
+class UrlShards:
+    """Shards that are files of a folder named by a URL, in the format of the output."""
+
+    url: str
+    format: str
+
+    def counts(self, number: int) -> dict[str, Any]:
+        return json.loads(read_url(f"{self.url}/{OURS}/{number:06}.json"))
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="khulasa-") as scratch:
+            folder = Path(scratch)
+            yield folder
+            for counts in folder.glob("*.json"):
+                ours, name = f"{self.url}/{OURS}", counts.stem
+                with reached(self.url):
+                    write_url(f"{self.url}/{name}.{self.format}", part_of(counts))
+                    if (rejects := rejects_of(counts)).exists():
+                        write_url(f"{ours}/{rejects.name}", rejects)
+                    write_url(f"{ours}/{counts.name}", counts)  # last: it makes it finished
 
 
 class Parts:
@@ -43,6 +101,7 @@ class Parts:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.folder = output.with_name(output.name + PARTS_SUFFIX)
+        self.shards = LocalShards(self.folder)
         self._lock: IO[bytes] | None = None
         self._is_removed = False
 
@@ -91,8 +150,12 @@ class Parts:
 
     # --- the manifest ---
 
-    def open(self, identity: Mapping[str, Any], restart: bool = False) -> list[Path]:
+    def open(
+        self, identity: Mapping[str, Any], restart: bool = False, in_order: bool = True
+    ) -> list[int]:
         """Start, or go on with, the run of this identity; gives the shards that are finished.
+
+        If they are made `in_order`, what comes after a gap is thrown away.
 
         Raises ConfigError, which says what differs, for an unfinished run of another identity.
         """
@@ -104,19 +167,20 @@ class Parts:
             )
             known = None
         if known and (changes := list(differences(known, identity))):
-            self._refuse(changes)
+            _refuse(self, changes)
         if not known:
             self.clear()
             text = json.dumps(identity, ensure_ascii=False, indent=1)
             write_durably(self.folder / MANIFEST, text.encode())
-        shards = []
-        while (path := self.folder / f"{len(shards):06}.json").exists():
-            shards.append(path)
+        numbers = self.numbers()
+        if in_order:
+            first_gap = next(n for n in range(len(numbers) + 1) if n not in numbers)
+            numbers = [number for number in numbers if number < first_gap]
         with explained(self.folder):
             for path, number in self._files():
-                if number is None or number >= len(shards):
+                if number not in numbers:
                     path.unlink()
-        return shards
+        return numbers
 
     def _manifest(self) -> dict[str, Any] | None:
         path = self.folder / MANIFEST
@@ -129,27 +193,13 @@ class Parts:
                 f"{path}: cannot be read ({error}). Start over with --restart."
             ) from error
 
-    def _refuse(self, changes: Sequence[str]) -> None:
-        done = sum_of(map(read_shard, self.shards())).items
-        lines = "".join(f"\n  {change}" for change in changes)
-        raise ConfigError(
-            f"{self.output}: an unfinished run ({done:,} records done) is kept in "
-            f"{self.folder}, but it was started with something else:{lines}\n"
-            "To go on with it, give what it was started with. To throw it away and start over, add "
-            "--restart. Or name another output."
-        )
-
     # --- shards ---
 
-    def shards(self) -> list[Path]:
-        """The counts of all shards, in order."""
+    def numbers(self) -> list[int]:
+        """The numbers of all finished shards, in order."""
+        files = self._files()
         return sorted(
-            (
-                path
-                for path, number in self._files()
-                if number is not None and path.suffix == ".json"
-            ),
-            key=lambda path: int(path.stem),
+            number for path, number in files if number is not None and path.suffix == ".json"
         )
 
     def _files(self) -> Iterator[tuple[Path, int | None]]:
@@ -179,21 +229,81 @@ class Parts:
             logger.info("%s: it stays, as it cannot be removed: %s", self.folder, error)
 
 
-def read_shard(path: Path) -> Tally:
-    """The counts of a shard."""
-    return Tally.from_record(json.loads(path.read_bytes()))
+class UrlParts:
+    """The same for an output that is a folder named by a URL.
+
+    `000000.jsonl` (or `.parquet`) holds the documents of a shard; what else there is goes into the
+    folder `_khulasa` in it, which readers of such folders pass over. There is no lock.
+    """
+
+    def __init__(self, output: str, format: str) -> None:  # noqa: A002
+        self.output = output
+        self.folder = output.rstrip("/")
+        self.shards = UrlShards(self.folder, format)
+        self._manifest = f"{self.folder}/{OURS}/{MANIFEST}"
+
+    def __enter__(self) -> UrlParts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def open(
+        self, identity: Mapping[str, Any], restart: bool = False, in_order: bool = False
+    ) -> list[int]:
+        """Start, or go on with, the run of this identity; see `Parts.open`."""
+        assert not in_order  # what is there was made by a cluster
+        manifest = f"{OURS}/{MANIFEST}"
+        with reached(self.folder):
+            files = names_in(self.folder)
+            known = json.loads(read_url(self._manifest)) if manifest in files else None
+        if files and not known:
+            raise InputError(
+                f"{self.output}: there are files in this folder that no run wrote, such as "
+                f"{files[0]}. Name another."
+            )
+        if known and not restart and (changes := list(differences(known, identity))):
+            _refuse(self, changes)
+        if restart or not known:
+            with reached(self.folder):
+                old = [name for name in files if _OF_A_RUN.fullmatch(name) and name != manifest]
+                delete_urls([f"{self.folder}/{name}" for name in old])
+                text = json.dumps(identity, ensure_ascii=False, indent=1)
+                write_url(self._manifest, text.encode())
+        return self.numbers()
+
+    def numbers(self) -> list[int]:
+        """The numbers of all finished shards, in order."""
+        with reached(self.folder):
+            files = set(names_in(self.folder))
+        finished = (match[1] for name in files if (match := _URL_SHARD.fullmatch(name)))
+        return sorted(int(n) for n in finished if f"{n}.{self.shards.format}" in files)
+
+    def remove(self) -> None:
+        """Nothing is in the way."""
 
 
-def token_budget_of(path: Path) -> int | None:
-    """The token budget that a shard was made with."""
-    return json.loads(path.read_bytes())["token_budget"]
+def _refuse(parts: Parts | UrlParts, changes: Sequence[str]) -> None:
+    done = sum_of(parts.shards, parts.numbers()).items
+    lines = "".join(f"\n  {change}" for change in changes)
+    raise ConfigError(
+        f"{parts.output}: an unfinished run ({done:,} records done) is kept in "
+        f"{parts.folder}, but it was started with something else:{lines}\n"
+        "To go on with it, give what it was started with. To throw it away and start over, add "
+        "--restart. Or name another output."
+    )
 
 
-def sum_of(tallies: Iterable[Tally]) -> Tally:
+def shard_path(folder: Path, number: int) -> Path:
+    """The counts of a shard by its number; what names and makes a finished one."""
+    return folder / f"{number:06}.json"
+
+
+def sum_of(shards: Shards, numbers: Iterable[int]) -> Tally:
     """The counts of several shards together."""
     total = Tally()
-    for tally in tallies:
-        total.merge(tally)
+    for number in numbers:
+        total.merge(Tally.from_record(shards.counts(number)))
     return total
 
 
@@ -202,7 +312,7 @@ class Shard:
 
     def __init__(self, folder: Path, number: int, format: str) -> None:  # noqa: A002
         self.tally = Tally()
-        self._counts = folder / f"{number:06}.json"
+        self._counts = shard_path(folder, number)
         self._part = PartFile(part_of(self._counts), format)
         self._rejects: DurableFile | None = None
 

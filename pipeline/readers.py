@@ -27,6 +27,7 @@ from .sources import (
     count_records,
     fingerprint,
     input_files,
+    is_file,
     source_file,
     valid_text,
 )
@@ -82,7 +83,7 @@ def read(
     options = options or ReadOptions()
     files = [source_file(name, options) for name in input_files(inputs, options)]
     for file in files:
-        if file.format == DATASET or (file.format in TABLES and Path(file.name).is_file()):
+        if file.format == DATASET or (file.format in TABLES and is_file(file.name)):
             check_columns(file, options)
     return _read_files(files, options, skip)
 
@@ -124,7 +125,7 @@ def _to_document(item: Item, file: SourceFile, options: ReadOptions) -> Document
             if isinstance(record, dict):
                 record = _renamed(record, options.columns)
                 if file.format in TABLES and "metadata" in record:
-                    record["metadata"] = _as_object(record["metadata"])
+                    record["metadata"] = as_object(record["metadata"])
         try:
             document = Document.from_record(
                 record, where=where, default_id=identifier, text_column=text_column
@@ -161,7 +162,7 @@ def _renamed(record: dict[str, Any], columns: Mapping[str, str]) -> dict[str, An
     return {**rest, **{ours: record[theirs] for ours, theirs in present.items()}}
 
 
-def _as_object(value: Any) -> Any:
+def as_object(value: Any) -> Any:
     """The metadata of a table's row: an object, the JSON of one, or just a column of that name."""
     if isinstance(value, str):
         try:

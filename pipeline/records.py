@@ -33,6 +33,7 @@ from .sources import (
     open_source,
     valid_text,
 )
+from .urls import is_url, open_url
 
 logger = logging.getLogger(__name__)
 
@@ -440,7 +441,8 @@ def _open_table(
         columns, rows = HubDataset.parse(file.name).open()
         yield columns, lambda: rows
         return
-    with pyarrow.memory_map(file.name) as source:
+    opening = open_url if is_url(file.name) else pyarrow.memory_map
+    with opening(file.name) as source:
         if file.format == "parquet":
             from pyarrow import parquet
 

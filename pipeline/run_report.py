@@ -64,9 +64,12 @@ class Tally:
         full = len(self.reasons) >= _REASONS and kind not in self.reasons
         self.reasons["other reasons" if full else kind] += times
 
-    def add_time(self, seconds: float, sizes: Mapping[str, int]) -> None:
-        """Add the time of a window. `sizes` are the characters of its documents by id."""
-        self.seconds += seconds
+    def add_time(self, seconds: float, sizes: Mapping[str, int], workers: int = 1) -> None:
+        """Add the time of a window. `sizes` are the characters of its documents by id.
+
+        Where several `workers` are at work at the same time, the run gets on by its share of it.
+        """
+        self.seconds += seconds / workers
         whole = sum(sizes.values()) or 1
         shares = ((seconds * size / whole, name, size) for name, size in sizes.items())
         self.slowest = heapq.nlargest(_KEEP, [*self.slowest, *shares])
@@ -184,9 +187,9 @@ class RunReport:
     """
 
     tally: Tally
-    output: Path
-    report: Path
-    rejects: Path | None = None
+    output: Path | str
+    report: Path | str
+    rejects: Path | str | None = None
     resumed: int = 0
     is_old: bool = False
 

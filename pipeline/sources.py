@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..models.errors import ConfigError, InputError
-from . import hub_dataset
+from . import hub_dataset, urls
 from .decode import decode
 from .document import REFERENCE_KEYS
 from .hub_dataset import HubDataset
@@ -114,7 +114,8 @@ def file_stem(name: str) -> str:
 def input_files(inputs: Sequence[str], options: ReadOptions | None = None) -> list[str]:
     """The files that the inputs stand for, each once: files, folders, patterns, and - for stdin.
 
-    Splits of datasets (see `hub_dataset`) stand for themselves.
+    Splits of datasets (see `hub_dataset`) stand for themselves; files, folders and patterns may be
+    URLs (see `urls`).
 
     Folders give the files of known suffix in them, at any depth, sorted, without hidden files and
     rejects of earlier runs. Raises InputError for what is not there, for a file of unknown suffix
@@ -128,6 +129,8 @@ def input_files(inputs: Sequence[str], options: ReadOptions | None = None) -> li
 def _expand(name: str, options: ReadOptions) -> list[str]:
     if name == STDIN or name.startswith(hub_dataset.PREFIX):
         return [name]
+    if urls.is_url(name):
+        return _expand_url(name, options)
     path = Path(name)
     try:
         if path.is_dir():
@@ -136,11 +139,7 @@ def _expand(name: str, options: ReadOptions) -> list[str]:
     except (OSError, ValueError):  # such as a name that is too long
         exists = False
     if exists:
-        if options.format is None and file_format(name) is None:
-            raise InputError(
-                f"{valid_text(name)}: its suffix does not say what it holds. Known suffixes: "
-                f"{_KNOWN}. Rename the file, or give text or JSON lines on stdin as {STDIN}."
-            )
+        _require_format(name, options)
         if not os.access(path, os.R_OK):
             raise InputError(f"{valid_text(name)}: no permission to read the file.")
         return [name]
@@ -152,6 +151,27 @@ def _expand(name: str, options: ReadOptions) -> list[str]:
         raise InputError(f"{valid_text(name)}: no file matches this pattern.")
     shown = name if len(name) <= 200 else name[:200] + "..."
     raise InputError(f"{valid_text(shown)}: no such file or folder.")
+
+
+def _expand_url(name: str, options: ReadOptions) -> list[str]:
+    found = urls.expand(name)
+    if not found:
+        raise InputError(f"{valid_text(name)}: no such file or folder, or no file to read in it.")
+    if found == [name]:
+        _require_format(name, options)
+        return found
+    files = [file for file in found if is_data(file.rpartition("/")[2])]
+    if not files:
+        raise InputError(f"{valid_text(name)}: no file to read there. Suffixes: {_KNOWN}.")
+    return files
+
+
+def _require_format(name: str, options: ReadOptions) -> None:
+    if options.format is None and file_format(name) is None:
+        raise InputError(
+            f"{valid_text(name)}: its suffix does not say what it holds. Known suffixes: "
+            f"{_KNOWN}. Rename the file, or give text or JSON lines on stdin as {STDIN}."
+        )
 
 
 def _files_in(folder: str) -> list[str]:
@@ -237,10 +257,13 @@ _COUNTED = 2**31
 def fingerprint(name: str) -> dict[str, Any] | None:
     """What tells a file's content from another: its size and a hash. None if it is no file.
 
-    A file of more than 64 MB is hashed at 64 evenly spaced places, of 1 MB each.
+    A file of more than 64 MB is hashed at 64 evenly spaced places, of 1 MB each. One that is named
+    by a URL is not read: its size and time of change must do.
     """
     if name.startswith(hub_dataset.PREFIX):
         return HubDataset.parse(name).fingerprint()
+    if urls.is_url(name):
+        return urls.stamp(name)
     path = Path(name)
     if name == STDIN or not path.is_file():
         return None
@@ -283,6 +306,16 @@ def count_records(file: SourceFile, options: ReadOptions) -> int | None:
 # --- bytes and lines ---
 
 
+def is_file(name: str) -> bool:
+    """Whether it can be read more than once: it is no pipe."""
+    return urls.is_url(name) or Path(name).is_file()
+
+
+def open_file(name: str) -> Any:
+    """The bytes of a file as they are, without a buffer. Raises OSError."""
+    return urls.open_url(name) if urls.is_url(name) else Path(name).open("rb", buffering=0)
+
+
 @contextmanager
 def open_source(file: SourceFile) -> Iterator[io.BufferedReader]:
     """The unpacked bytes of a file, or of stdin, which stays open afterwards."""
@@ -297,7 +330,7 @@ def open_source(file: SourceFile) -> Iterator[io.BufferedReader]:
             if wrap:
                 stream.detach()
         return
-    with Path(file.name).open("rb", buffering=0) as plain:
+    with open_file(file.name) as plain:
         if file.compression == "gzip":
             unpacked: Any = gzip.GzipFile(fileobj=plain)
         elif file.compression == "zstd":

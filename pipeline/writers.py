@@ -37,10 +37,13 @@ from .sources import (
     is_data,
     valid_text,
 )
+from .urls import is_url
 
 logger = logging.getLogger(__name__)
 
 STDOUT = STDIN
+# What a run keeps, in an output that is a folder by its URL, beside the documents.
+OURS = "_khulasa"
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -221,25 +224,18 @@ _ROW_GROUP_CHARACTERS = 2**24
 
 
 class _Parquet:
-    """The record, nested. Objects whose keys are not fixed are columns of JSON text."""
-
-    _JSON_COLUMNS = ("metadata", "scores", "run")
+    """The record, nested: rows of `parquet_row`."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         from pyarrow import parquet
 
-        self._schema = _parquet_schema()
+        self._schema = parquet_schema()
         self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
         self._size = 0
 
     def write(self, document: Document) -> None:
-        row = document.to_record()
-        for name in self._JSON_COLUMNS:
-            row[name] = _json_text(row[name])
-        if row["clean"]:
-            row["clean"]["changes"] = _json_text(row["clean"]["changes"])
-        self._add(_writable(row))
+        self._add(parquet_row(document))
 
     def append(self, part: Path) -> None:
         from pyarrow import parquet
@@ -268,7 +264,18 @@ class _Parquet:
         self._writer.close()
 
 
-def _parquet_schema() -> Any:
+def parquet_row(document: Document) -> dict[str, Any]:
+    """The record for a table: objects whose keys are not fixed are columns of JSON text."""
+    row = document.to_record()
+    for name in ("metadata", "scores", "run"):
+        row[name] = _json_text(row[name])
+    if row["clean"]:
+        row["clean"]["changes"] = _json_text(row["clean"]["changes"])
+    return _writable(row)
+
+
+def parquet_schema() -> Any:
+    """The pyarrow schema of rows of `parquet_row`."""
     import pyarrow as pa
 
     text = pa.string()
@@ -305,6 +312,10 @@ def output_format(target: str | None, format: str | None = None) -> tuple[str, s
     if format is not None and format not in FORMATS:
         raise InputError(f"No output format {format!r}: there are {', '.join(FORMATS)}.")
     if target in (None, STDOUT):
+        return format or "jsonl", None
+    if is_url(target):
+        if format in ("csv", "tmx"):
+            raise InputError(f"{target}: the files in such a folder can be jsonl or parquet.")
         return format or "jsonl", None
     path = Path(str(target))
     compression = COMPRESSIONS.get(path.suffix.lower())
