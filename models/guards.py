@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
+UNCERTAIN = "uncertain"
 REPAIRED = "numbers_repaired"
 FLAGS = (
     "empty",
@@ -18,6 +20,7 @@ FLAGS = (
     "numbers",
     "unknown",
     "truncated",
+    UNCERTAIN,
     REPAIRED,
 )
 
@@ -33,6 +36,7 @@ class GuardOptions:
     max_length_ratio: float = 3.0
     min_length: int = 20
     numbers: bool = True
+    min_score: float | None = -1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_arabic_share <= 1:
@@ -47,7 +51,11 @@ class GuardOptions:
 
 
 def check(
-    source: str, target: str, truncated: bool = False, options: GuardOptions | None = None
+    source: str,
+    target: str,
+    truncated: bool = False,
+    options: GuardOptions | None = None,
+    score: float | None = None,
 ) -> tuple[str, ...]:
     """Flag what looks wrong in a translation from Arabic to English, in the order of `FLAGS`.
 
@@ -59,12 +67,16 @@ def check(
     - `numbers`: a number was lost or added.
     - `unknown`: the target shows a piece that the model does not know.
     - `truncated`: the output stopped at its length limit, as the caller says.
+    - `uncertain`: `score`, the mean log-probability that the model gave to its own tokens, is below
+      `min_score` (None: any will do). Of all signs without a reference it is the plainest one of a
+      sentence that the model does not understand; another try with the same model does not help.
 
     The last of `FLAGS`, `numbers_repaired`, is the translator's own: what `repair` has changed.
     """
     options = options or GuardOptions()
     if not has_content(target):
         return (("empty",) if has_content(source) else ()) + (("truncated",) if truncated else ())
+    lowest = -math.inf if options.min_score is None else options.min_score
     found = {
         "untranslated": arabic_share(target) > options.max_arabic_share,
         "repetition": loops(target, options) and not loops(source, options),
@@ -72,6 +84,7 @@ def check(
         "numbers": options.numbers and bool(number_changes(source, target)),
         "unknown": "⁇" in target or "<unk>" in target,
         "truncated": truncated,
+        UNCERTAIN: score is not None and score < lowest,
     }
     return tuple(flag for flag in FLAGS if found.get(flag))
 

@@ -14,7 +14,7 @@ from .cache import TranslationCache
 from .checkpoint import resolve
 from .engine import Engine, Generation, GenerationOptions, load_engine
 from .errors import ConfigError
-from .guards import FLAGS, REPAIRED, GuardOptions, check, has_content
+from .guards import FLAGS, REPAIRED, UNCERTAIN, GuardOptions, check, has_content
 from .normalization import normalize
 from .repair import repair_numbers
 from .shortlist import with_shortlist
@@ -229,14 +229,17 @@ class Translator:
         }
 
     def _checked(self, text: str, result: Generation) -> _Output:
-        flags = check(text, result.text, result.truncated, self.options.guards)
+        flags = self._flags(text, result)
         if self.options.repair and "numbers" in flags:
             repaired = repair_numbers(text, result.text)
             if repaired is not None:
                 result = replace(result, text=repaired)
-                flags = check(text, repaired, result.truncated, self.options.guards)
-                flags = (*flags, REPAIRED)
+                flags = (*self._flags(text, result), REPAIRED)
         return _Output(result, flags)
+
+    def _flags(self, text: str, result: Generation) -> tuple[str, ...]:
+        guards = self.options.guards
+        return check(text, result.text, result.truncated, guards, result.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +253,7 @@ class _Output:
     @property
     def is_doubtful(self) -> bool:
         """Whether another try could be better."""
-        return any(flag != REPAIRED for flag in self.flags)
+        return any(flag not in (UNCERTAIN, REPAIRED) for flag in self.flags)
 
     def rank(self) -> tuple[bool, int, float]:
         """Lower is better: an end that was reached, then fewer flags, then a higher score."""

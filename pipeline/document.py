@@ -51,12 +51,17 @@ class Clean:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A source sentence, its translation, and the number of the paragraph that holds both."""
+    """A source sentence, its translation, and the number of the paragraph that holds both.
+
+    `score` is the mean log-probability that the model gave to the tokens of its translation: 0 at
+    best, and None for what it did not translate. It ranks sentences by how likely they are right.
+    """
 
     paragraph: int
     source: str
     target: str
     flags: tuple[str, ...] = ()
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,7 @@ class Document:
                         "source": s.source,
                         "target": s.target,
                         "flags": list(s.flags),
+                        "score": s.score,
                     }
                     for s in self.translation.sentences
                 ],

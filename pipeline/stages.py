@@ -102,7 +102,9 @@ class TranslateStage:
             sentences, issues = [], []
             for number, (paragraph, source) in enumerate(pairs):
                 result = next(results)
-                sentences.append(Sentence(paragraph, source, result.target, result.flags))
+                # The digits after the third are rounding, which differs between machines.
+                score = None if result.score is None else round(result.score, 3)
+                sentences.append(Sentence(paragraph, source, result.target, result.flags, score))
                 issues += [
                     Issue("translate", flag, f"sentence {number}", result.target)
                     for flag in result.flags

@@ -204,6 +204,8 @@ def _encode_tmx(document: Document) -> bytes:
         if not sentence.source.strip() or not sentence.target.strip():
             continue
         notes = [("document", document.id), *(("flag", flag) for flag in sentence.flags)]
+        if sentence.score is not None:
+            notes.append(("score", f"{sentence.score:g}"))
         units.append(
             "<tu>\n"
             + "".join(f'<prop type="{kind}">{_xml(text)}</prop>\n' for kind, text in notes)
@@ -281,7 +283,13 @@ def parquet_schema() -> Any:
     text = pa.string()
     removal = pa.struct({"rule": text, "text": text})
     sentence = pa.struct(
-        {"paragraph": pa.int32(), "source": text, "target": text, "flags": pa.list_(text)}
+        {
+            "paragraph": pa.int32(),
+            "source": text,
+            "target": text,
+            "flags": pa.list_(text),
+            "score": pa.float64(),
+        }
     )
     summary_sentence = pa.struct(
         {"text": text, "source": pa.list_(pa.int32()), "support": pa.float64()}

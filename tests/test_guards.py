@@ -91,6 +91,14 @@ def test_a_number_of_any_length_is_compared():
     assert number_changes("9" * 6000, "One page of digits.") == ("9" * 6000,)
 
 
+def test_what_the_model_itself_doubts_is_uncertain():
+    said = "وصل القطار إلى المحطة.", "The train reached the station."
+    assert check(*said, score=-1.2) == ("uncertain",)
+    assert check(*said, score=-1.0) == check(*said, score=None) == ()
+    assert check(*said, score=-1.2, options=GuardOptions(min_score=None)) == ()
+    assert check(*said, score=-0.5, options=GuardOptions(min_score=-0.4)) == ("uncertain",)
+
+
 def test_the_number_guard_can_be_turned_off():
     options = GuardOptions(numbers=False)
     assert check("بلغ العدد 2500 زائر.", "There were many visitors.", options=options) == ()

@@ -53,6 +53,7 @@ def test_an_article_comes_out_clean_dated_aligned_and_summarized(pipeline):
     assert [s.paragraph for s in sentences] == [0, 0, 1, 2, 2]
     assert " ".join(s.source for s in sentences) == " ".join(result.clean.text.split())
     assert len(split_paragraphs(result.translation.text)) <= 3
+    assert all(s.score == round(s.score, 3) < 0 for s in sentences)
     for language, attribute in (("ar", "source"), ("en", "target")):
         for sentence in result.summaries[language].sentences:
             (number,) = sentence.source

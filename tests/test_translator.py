@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import tiny
 from khulasa.models.engine import GenerationOptions
 from khulasa.models.errors import ConfigError
-from khulasa.models.guards import FLAGS
+from khulasa.models.guards import FLAGS, GuardOptions
 from khulasa.models.translator import Translator, TranslatorOptions, split_at_spaces
 
 PLAIN = "وصل القطار إلى المحطة قبل الموعد."
@@ -59,6 +59,14 @@ def test_a_wrong_number_is_put_right_and_said_without_another_try():
     (result,) = made.translate(["بلغ العدد 250."])
     assert (result.target, result.flags) == ("The number was 250.", ("numbers_repaired",))
     assert (result.retried, len(calls(made))) == (False, 1)
+
+
+def test_an_uncertain_sentence_is_flagged_and_not_decoded_again():
+    options = GuardOptions(min_score=0.0)
+    made = translator(lambda text, _: "The train came early.", guards=options)
+    (result,) = made.translate([PLAIN])
+    assert (result.flags, result.retried) == (("uncertain",), False)
+    assert len(calls(made)) == 1
 
 
 def test_numbers_are_left_as_the_model_wrote_them_on_request():

@@ -60,8 +60,8 @@ FULL = Document(
     translation=Translation(
         'The train arrived.\n\nThen it <left> & "went".',
         (
-            Sentence(0, "وصل القطار.", "The train arrived."),
-            Sentence(1, "ثم مضى.", 'Then it <left> & "went".', ("repetition", "numbers")),
+            Sentence(0, "وصل القطار.", "The train arrived.", (), -0.25),
+            Sentence(1, "ثم مضى.", 'Then it <left> & "went".', ("repetition", "numbers"), -0.875),
             Sentence(1, "؟", ""),
         ),
     ),
@@ -238,6 +238,7 @@ def test_tmx_has_a_unit_for_each_translated_sentence(tmp_path: Path) -> None:
         ("document", "news:1"),
         ("flag", "repetition"),
         ("flag", "numbers"),
+        ("score", "-0.875"),
     ]
 
 
