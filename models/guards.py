@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from .errors import ConfigError
 
 UNCERTAIN = "uncertain"
-REPAIRED = "numbers_repaired"
+NUMBERS_REPAIRED = "numbers_repaired"
+LATIN_REPAIRED = "latin_repaired"
 FLAGS = (
     "empty",
     "untranslated",
     "repetition",
     "length_ratio",
     "numbers",
+    "latin",
     "unknown",
     "truncated",
     UNCERTAIN,
-    REPAIRED,
+    NUMBERS_REPAIRED,
+    LATIN_REPAIRED,
 )
 
 
@@ -36,6 +39,7 @@ class GuardOptions:
     max_length_ratio: float = 3.0
     min_length: int = 20
     numbers: bool = True
+    latin: bool = True
     min_score: float | None = -1.0
 
     def __post_init__(self) -> None:
@@ -65,13 +69,14 @@ def check(
     - `length_ratio`: target over source, in letters and digits, is out of bounds. Texts of which
       both are shorter than `min_length` are let through: short ones vary too much.
     - `numbers`: a number was lost or added.
+    - `latin`: a word in Latin script (a name, a brand) was lost.
     - `unknown`: the target shows a piece that the model does not know.
     - `truncated`: the output stopped at its length limit, as the caller says.
     - `uncertain`: `score`, the mean log-probability that the model gave to its own tokens, is below
       `min_score` (None: any will do). Of all signs without a reference it is the plainest one of a
       sentence that the model does not understand; another try with the same model does not help.
 
-    The last of `FLAGS`, `numbers_repaired`, is the translator's own: what `repair` has changed.
+    The last two of `FLAGS` are the translator's own: what `repair` has changed.
     """
     options = options or GuardOptions()
     if not has_content(target):
@@ -82,6 +87,7 @@ def check(
         "repetition": loops(target, options) and not loops(source, options),
         "length_ratio": not _length_fits(source, target, options),
         "numbers": options.numbers and bool(number_changes(source, target)),
+        "latin": options.latin and bool(latin_lost(source, target)),
         "unknown": "⁇" in target or "<unk>" in target,
         "truncated": truncated,
         UNCERTAIN: score is not None and score < lowest,
@@ -194,3 +200,16 @@ def digits_of(number: str) -> str:
         number = number[: decimals.start()] + decimals[0].rstrip("0٠.٫")
     digits = "".join(str(int(c)) for c in _SEPARATORS.sub("", number)).lstrip("0")
     return _THOUSANDS.sub("", digits) or "0"
+
+
+LATIN_WORD = re.compile(r"(?<![A-Za-z0-9À-ɏ])[A-Za-zÀ-ɏ][A-Za-z0-9À-ɏ]+")
+
+
+def latin_lost(source: str, target: str) -> tuple[str, ...]:
+    """List the words in Latin script, of two characters or more, that the target has nowhere.
+
+    Whether letters are capitals makes no difference.
+    """
+    there = {word.casefold() for word in LATIN_WORD.findall(target)}
+    words = dict.fromkeys(LATIN_WORD.findall(source))
+    return tuple(word for word in words if word.casefold() not in there)

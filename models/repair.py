@@ -1,24 +1,28 @@
-"""Numbers that a translation got wrong, put right where it is plain which one stands for which."""
+"""What a translation copied wrongly, put right where it is plain what stands for what.
+
+Small models copy badly what they have never seen: 2005 becomes 20005, Excelsior becomes Excelsi.
+"""
 
 from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
 
-from .guards import NUMBER, NUMBER_WORD, digits_of, number_changes
+from .guards import LATIN_WORD, NUMBER, NUMBER_WORD, digits_of, latin_lost, number_changes
 
 # Digits that two numbers must share, in order, over all of both: 20 and 200 do, 20 and 85 do not.
 _ALIKE = 0.5
+# The same for letters: of true names the garbled ones had 0.7 and more, other words 0.5 and less.
+_ALIKE_WORDS = 0.6
 _ARABIC_MARKS = str.maketrans("٫٬", ".,")
 
 
 def repair_numbers(source: str, target: str) -> str | None:
     """The translation with the source's numbers in place of wrong ones, None if that is not plain.
 
-    Small models copy digits badly: 20 becomes 200, 2005 becomes 20005. Each wrong number is
-    replaced by the lost one that is most like it; a single wrong one by the single lost one,
-    however unlike. Nothing else is touched, and the result agrees with the source by
-    `number_changes`, or there is none.
+    Each wrong number is replaced by the lost one that is most like it; a single wrong one by the
+    single lost one, however unlike. Nothing else is touched, and the result agrees with the source
+    by `number_changes`, or there is none.
     """
     changed = number_changes(source, target)
     if not changed:
@@ -36,6 +40,31 @@ def repair_numbers(source: str, target: str) -> str | None:
             choices[text] = _written(right[best])
     repaired = NUMBER.sub(lambda found: choices.get(found[0], found[0]), target)
     return None if number_changes(source, repaired) else repaired
+
+
+def repair_latin(source: str, target: str) -> str | None:
+    """The translation with the source's words in Latin script in place of garbled ones.
+
+    A lost word takes the place of the word that is most like it, if that starts with the same
+    letter, likewise a capital or not, and is no word of the source itself. None if there is no such
+    word. Nothing else is touched; words that nothing in the translation is like stay lost.
+    """
+    lost = latin_lost(source, target)
+    right = {word.casefold() for word in LATIN_WORD.findall(source)}
+    wrong = [w for w in dict.fromkeys(LATIN_WORD.findall(target)) if w.casefold() not in right]
+    pairs = [
+        (likeness, word, text)
+        for word in lost
+        for text in wrong
+        if word[0] == text[0] and (likeness := _likeness(word, text)) >= _ALIKE_WORDS
+    ]
+    choices: dict[str, str] = {}
+    for _, word, text in sorted(pairs, key=lambda pair: -pair[0]):
+        if text not in choices and word not in choices.values():
+            choices[text] = word
+    if not choices:
+        return None
+    return LATIN_WORD.sub(lambda found: choices.get(found[0], found[0]), target)
 
 
 def _likeness(left: str, right: str) -> float:

@@ -14,9 +14,17 @@ from .cache import TranslationCache
 from .checkpoint import resolve
 from .engine import Engine, Generation, GenerationOptions, load_engine
 from .errors import ConfigError
-from .guards import FLAGS, REPAIRED, UNCERTAIN, GuardOptions, check, has_content
+from .guards import (
+    FLAGS,
+    LATIN_REPAIRED,
+    NUMBERS_REPAIRED,
+    UNCERTAIN,
+    GuardOptions,
+    check,
+    has_content,
+)
 from .normalization import normalize
-from .repair import repair_numbers
+from .repair import repair_latin, repair_numbers
 from .shortlist import with_shortlist
 from .tuning import rows_for, tune
 
@@ -73,10 +81,10 @@ class Translation:
     """What became of one sentence.
 
     `flags` are the guards' findings (`guards.FLAGS`) that remain after the second try, which
-    `retried` says there was; `numbers_repaired` says that the numbers are not the model's. `pieces`
-    is how many parts the model saw: 0 for a segment without letters or digits, which is passed
-    through as it is. `score` is the mean log-probability of the output's tokens, None if the model
-    saw nothing.
+    `retried` says there was; `numbers_repaired` and `latin_repaired` say what is not the model's.
+    `pieces` is how many parts the model saw: 0 for a segment without letters or digits, which is
+    passed through as it is. `score` is the mean log-probability of the output's tokens, None if the
+    model saw nothing.
     """
 
     source: str
@@ -229,17 +237,26 @@ class Translator:
         }
 
     def _checked(self, text: str, result: Generation) -> _Output:
-        flags = self._flags(text, result)
-        if self.options.repair and "numbers" in flags:
-            repaired = repair_numbers(text, result.text)
+        flags, done = self._flags(text, result), []
+        for wrong, repair, mark in _REPAIRS if self.options.repair else ():
+            repaired = repair(text, result.text) if wrong in flags else None
             if repaired is not None:
                 result = replace(result, text=repaired)
-                flags = (*self._flags(text, result), REPAIRED)
-        return _Output(result, flags)
+                flags = self._flags(text, result)
+                done.append(mark)
+        return _Output(result, (*flags, *done))
 
     def _flags(self, text: str, result: Generation) -> tuple[str, ...]:
         guards = self.options.guards
         return check(text, result.text, result.truncated, guards, result.score)
+
+
+_REPAIRS = (
+    ("numbers", repair_numbers, NUMBERS_REPAIRED),
+    ("latin", repair_latin, LATIN_REPAIRED),
+)
+# Flags of outputs that another try with the same model would not make better.
+_NO_DOUBT = (UNCERTAIN, NUMBERS_REPAIRED, LATIN_REPAIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +270,7 @@ class _Output:
     @property
     def is_doubtful(self) -> bool:
         """Whether another try could be better."""
-        return any(flag not in (UNCERTAIN, REPAIRED) for flag in self.flags)
+        return any(flag not in _NO_DOUBT for flag in self.flags)
 
     def rank(self) -> tuple[bool, int, float]:
         """Lower is better: an end that was reached, then fewer flags, then a higher score."""

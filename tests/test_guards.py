@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from khulasa.models.errors import ConfigError
-from khulasa.models.guards import FLAGS, GuardOptions, check, loops, number_changes
+from khulasa.models.guards import FLAGS, GuardOptions, check, latin_lost, loops, number_changes
 
 GOOD = [
     ("وصل القطار إلى المحطة قبل الموعد.", "The train reached the station early."),
@@ -44,6 +44,7 @@ BAD = [
     ("بلغ العدد 2500 زائر.", "There were 3500 visitors.", ("numbers",)),
     ("بلغ العدد 2500 زائر.", "There were many visitors.", ("numbers",)),
     ("زار المعرض كثيرون.", "The fair had 340 visitors.", ("numbers",)),
+    ("أعلنت شركة Novatel عن هاتفها.", "The company announced its phone.", ("latin",)),
     ("وصل القطار إلى نابلس.", "The train reached ⁇ in time.", ("unknown",)),
     ("وصل القطار إلى نابلس.", "The train reached <unk> in time.", ("unknown",)),
 ]
@@ -89,6 +90,24 @@ def test_a_zero_more_or_less_is_another_number_but_whole_thousands_may_be_words(
 
 def test_a_number_of_any_length_is_compared():
     assert number_changes("9" * 6000, "One page of digits.") == ("9" * 6000,)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "lost"),
+    [
+        ("أعلنت Novatel عن هاتف Nova X9.", "novatel announced the NOVA X9.", ()),
+        ("مثلNovatel وغيرها.", "Novatel and others.", ()),  # glued to an Arabic word
+        ("الفيتامين C مفيد.", "The vitamin is useful.", ()),  # a letter alone is no word
+        ("هاتف Nova من Novatel.", "The Novatel phone.", ("Nova",)),  # part of a word is not it
+        ("قال José ذلك، José.", "He said it.", ("José",)),
+    ],
+)
+def test_words_in_latin_script_are_looked_for(source, target, lost):
+    assert latin_lost(source, target) == lost
+
+
+def test_the_guard_of_latin_words_can_be_turned_off():
+    assert check("شركة Nova.", "The company.", options=GuardOptions(latin=False)) == ()
 
 
 def test_what_the_model_itself_doubts_is_uncertain():

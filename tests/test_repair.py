@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from khulasa.models.guards import number_changes
-from khulasa.models.repair import repair_numbers
+from khulasa.models.guards import LATIN_WORD, latin_lost, number_changes
+from khulasa.models.repair import repair_latin, repair_numbers
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,45 @@ def test_a_repair_agrees_with_its_source_and_keeps_all_words(left, right):
         assert not number_changes(source, repaired)
         assert repaired.count("said") == target.count("said")
         assert len(repaired.split()) == len(target.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "repaired"),
+    [
+        ("شركة Novatel.", "The Novatl company.", "The Novatel company."),
+        ("لعبة Bright Harbour.", "Brigt Harbor and Brigt.", "Bright Harbour and Bright."),
+        ("بين Marlow و Harlow.", "Between Marlo and Harlo.", "Between Marlow and Harlow."),
+        ("شركة Novatel في Tampere.", "Novatl is there.", "Novatel is there."),  # one stays lost
+        ("موقع novatel وحده.", "The site noavtel alone.", "The site novatel alone."),
+    ],
+)
+def test_a_garbled_word_becomes_the_one_that_it_stands_for(source, target, repaired):
+    assert repair_latin(source, target) == repaired
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("شركة Novatel.", "The NOVATEL company."),  # kept
+        ("شركة Novatel.", "The company."),  # nothing to put it in place of
+        ("شركة Novatel.", "A novel company."),  # a common word is no name
+        ("شركة Novatel.", "The Hovatel company."),  # another first letter, another word
+        ("شركة Nova و Novatel.", "The Nova company."),  # Nova is right
+        ("وصل القطار.", "The Trian arrived."),
+    ],
+)
+def test_words_that_are_right_or_of_another_kind_are_left(source, target):
+    assert repair_latin(source, target) is None
+
+
+NAMES = st.lists(st.sampled_from(["قال", "Nova", "Novatel", "novatel", "Novtel", "X9"]), max_size=6)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(NAMES, NAMES)
+def test_a_repair_loses_no_word_and_adds_none(left, right):
+    source, target = " ".join(left), " ".join(right)
+    repaired = repair_latin(source, target)
+    if repaired is not None:
+        assert len(latin_lost(source, repaired)) < len(latin_lost(source, target))
+        assert len(LATIN_WORD.findall(repaired)) == len(LATIN_WORD.findall(target))

@@ -69,6 +69,14 @@ def test_an_uncertain_sentence_is_flagged_and_not_decoded_again():
     assert len(calls(made)) == 1
 
 
+def test_a_garbled_name_is_put_right_and_said_without_another_try():
+    made = translator(lambda text, _: "Novatl opened in 20225.")
+    (result,) = made.translate(["افتتحت Novatel في 2022."])
+    assert result.target == "Novatel opened in 2022."
+    assert result.flags == ("numbers_repaired", "latin_repaired")
+    assert not result.retried
+
+
 def test_numbers_are_left_as_the_model_wrote_them_on_request():
     made = translator(lambda text, _: "The number was 2500.", repair=False)
     (result,) = made.translate(["بلغ العدد 250."])
