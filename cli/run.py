@@ -153,6 +153,11 @@ def _model_options(command: Command) -> Command:
 @click.command()
 @_options
 @_model_options
+@click.option(
+    "--summaries",
+    type=click.Choice(["independent", "aligned"]),
+    help="Summarize both texts, or translate what was chosen in Arabic. [default: independent]",
+)
 def run(**arguments: Any) -> int:
     """Clean, translate, summarize and score INPUT.
 
@@ -205,6 +210,7 @@ def _process(
     engine: str | None = None,
     batch_tokens: int | str | None = None,
     cache: str | None = None,
+    summaries: str | None = None,
     runner: str,
     address: str | None,
     workers: int | None,
@@ -234,6 +240,7 @@ def _process(
         "engine": engine,
         "cache": cache,
         "translate.options.token_budget": batch_tokens,
+        "summarize.summaries": summaries,
     }
     settings = load_config(config, overrides)
     named = {"id": id_column, "title": title_column, "date": date_column}

@@ -315,6 +315,17 @@ def test_columns_can_be_named(khulasa):
     assert record["metadata"]["id"] == 3
 
 
+def test_summaries_can_be_aligned(khulasa):
+    Path("a.txt").write_text(ARTICLE, encoding="utf-8")
+    (record,) = records(khulasa("run", "a.txt", "--json", "--summaries", "aligned")[1])
+    targets = [sentence["target"] for sentence in record["translation"]["sentences"]]
+    chosen = [n for s in record["summaries"]["ar"]["sentences"] for n in s["source"]]
+    assert chosen
+    assert [s["text"] for s in record["summaries"]["en"]["sentences"]] == [
+        targets[number] for number in chosen
+    ]
+
+
 def test_translations_are_cached_and_batches_sized(khulasa):
     Path("a.txt").write_text(ARTICLE, encoding="utf-8")
     first = khulasa("translate", "a.txt", "--cache", "cache.db", "--batch-tokens", "100")
