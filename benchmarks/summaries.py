@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 3], metavar="SENTENCES")
     parser.add_argument("--limit", type=int, help="only the first documents of each set")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the model's summaries")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep what the model gave")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this file")
     parser.add_argument("--speed", action="store_true", help="measure time and memory instead")
@@ -173,35 +173,79 @@ def lengths_of(items: Sequence[Item], sentences: Sequence[int]) -> list[Length]:
 # Systems
 
 
-class Model:
-    """The model under test. What it gave is kept in the folder `--cache`, if there is one.
+class Remembering:
+    """An engine that runs nothing twice: not for another length, nor, with a file, in another run.
 
-    The cache does not see changes of the code: empty it after one.
+    What the file holds stays true whatever becomes of the code that chooses by it.
     """
 
+    def __init__(self, engine: Any, file: Path | None) -> None:
+        self._engine = engine
+        self._file = file
+        self._known: dict[str, Any] = {}
+        if file and file.is_file():
+            with file.open(encoding="utf-8") as lines:
+                self._known = dict(map(json.loads, lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def score(self, sources: Sequence[Any], targets: Sequence[Any]) -> list[list[float]]:
+        """As the engine's."""
+        pairs = [(list(s), list(t)) for s, t in zip(sources, targets, strict=True)]
+        run = self._engine.score
+        return self._recall("score", pairs, lambda rows: run(*zip(*rows, strict=True)))
+
+    def generate(self, batch: Sequence[Any], options: Any) -> list[Any]:
+        """As the engine's."""
+        from khulasa.models.engine import Generation
+
+        def run(rows: list[Any]) -> list[Any]:
+            return [asdict(found) for found in self._engine.generate(rows, options)]
+
+        found = self._recall(repr(options), [list(source) for source in batch], run)
+        return [Generation(**each) for each in found]
+
+    def _recall(self, kind: str, rows: list[Any], run: Callable[[list[Any]], list[Any]]) -> Any:
+        keys = [hashlib.sha256(repr((kind, row)).encode()).hexdigest() for row in rows]
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
+        if new:
+            found = dict(zip(new, run(list(new.values())), strict=True))
+            self._known |= found
+            if self._file:
+                with self._file.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{json.dumps(pair)}\n" for pair in found.items())
+        return [self._known[key] for key in keys]
+
+
+class Model:
+    """The model under test. What its engine gave is kept in the folder `--cache`, if any."""
+
     def __init__(self, options: argparse.Namespace) -> None:
-        from khulasa.models.checkpoint import resolve
+        from khulasa.models.checkpoint import resolve, weight_files
         from khulasa.models.engine import load_engine
 
         self.checkpoint = resolve(options.checkpoint)
-        self.engine = load_engine(
+        self.engine: Any = load_engine(
             self.checkpoint, options.engine, "cpu", options.threads, options.compute_type
         )
-        self._cache = options.cache
+        if options.speed:
+            return
+        file = None
+        if options.cache:
+            # Settings may change, and the model is still the same.
+            weights = hashlib.sha256(f"{self.engine.name} {options.compute_type}".encode())
+            for name in weight_files(self.checkpoint.path):
+                weights.update((self.checkpoint.path / name).read_bytes())
+            options.cache.mkdir(parents=True, exist_ok=True)
+            file = options.cache / f"{weights.hexdigest()}.jsonl"
+        self.engine = Remembering(self.engine, file)
 
     def __call__(self, decoding: Any, length: Length, given: Set) -> list[str]:
         """Summarize all documents of a set."""
-        documents = [item.sentences for item in given.items]
-        key = repr((self.checkpoint.digest, self.engine.name, decoding, length, documents))
-        kept = self._cache and self._cache / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-        if kept and kept.is_file():
-            return json.loads(kept.read_text(encoding="utf-8"))
         summarizer = self.summarizer(decoding, length, given.language)
-        texts = [result.text for result in summarizer.summarize(documents)]
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
-        return texts
+        documents = [item.sentences for item in given.items]
+        return [result.text for result in summarizer.summarize(documents)]
 
     def summarizer(self, decoding: Any, length: Length, language: Any) -> Any:
         """A summarizer with the default options at this length."""

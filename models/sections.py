@@ -15,12 +15,17 @@ _LEAST_KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A sentence as the model reads it. `index` is its place in the document, if it has one."""
+    """A sentence as the model reads it.
+
+    `index` is its place in the document, if it has one, and `centrality` how much it has in common
+    with the rest of it (see `support`), where that counts.
+    """
 
     index: int
     text: str
     units: int  # what it costs of the length: words, or 1 if sentences are counted
     is_candidate: bool
+    centrality: float = 0.0
 
 
 @dataclass(slots=True)
@@ -85,21 +90,37 @@ class SourceReader:
             )
 
     def sections(
-        self, lines: Sequence[Line], budget: int, in_one: bool = False
+        self,
+        lines: Sequence[Line],
+        budget: int,
+        in_one: bool = False,
+        opening: str | None = None,
     ) -> tuple[list[Section], bool]:
         """Cut a text into as few sections as fit, each with its budget of the summary's length.
 
-        `in_one` makes it one section, whatever its length. The second value says whether some of
+        `in_one` makes it one section, whatever its length. Else each section is read behind
+        `opening`, if it does not have it: a model that learned from whole articles takes the first
+        sentence that it sees for the one that matters most. The second value says whether some of
         the text had to be left out.
         """
         lengths = [min(self._room, len(body)) for body in self._bodies([x.text for x in lines])]
-        parts = [range(len(lines))] if in_one else balance(lengths, self._room)
+        room = self._room
+        if opening and (sum(lengths) > room or all(line.text != opening for line in lines)):
+            ahead = len(self._bodies([opening])[0])
+            if in_one or ahead > room // _LEAST_KEPT:
+                opening = None
+            else:
+                room -= ahead
+        parts = [range(len(lines))] if in_one else balance(lengths, room)
         total = units(lines)
         shares = apportion(budget, [units(lines[i] for i in part) for part in parts])
         sections, is_cut = [], False
         for part, share in zip(parts, shares, strict=True):
             own = [lines[i] for i in part]
-            source, left_out = self._source([line.text for line in own])
+            texts = [line.text for line in own]
+            if opening and opening not in texts and sum(lengths[i] for i in part) <= room:
+                texts.insert(0, opening)
+            source, left_out = self._source(texts)
             is_cut |= left_out
             most = budget
             if len(parts) > 1:

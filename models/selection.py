@@ -3,13 +3,17 @@
 A candidate c of n tokens, after the sentences p that were chosen before it, in a document x, scores
 
     ( log P(c | x, p) - calibration * log P(c | nothing, p) ) / n ** length_penalty
+        + centrality * how central c is
 
 where P is the model's, over the tokens of c alone: the end token is left out, because the options
 decide how long a summary gets. The target is p and c joined by spaces. The second term is what the
 sentence would score as the summary of an empty text; with `calibration` 1 the score is the
 pointwise mutual information of sentence and document. With 0 it is the plain log-probability,
-which favours short sentences that fit any document. The best candidate is chosen, and so on until
-the length is reached; equal scores go by position.
+which favours short sentences that fit any document. The model has no say in how central a sentence
+is, from 0 to 1: it goes by the number of other sentences of the document that each of its words
+comes in (`support.centrality`). Each checkpoint has its own weight for it, which should not outdo
+what the model is sure of. The best candidate is chosen, and so on until the length is reached;
+equal scores go by position.
 
 Two options bound how many candidates are scored. Of more than `shortlist` candidates (or twice as
 many as are wanted) only the most prominent enter: those that share most words with other sentences
@@ -27,7 +31,7 @@ from collections.abc import Iterable, Sequence
 from .batching import make_batches
 from .engine import Engine
 from .sections import Frame, Line, Section, units
-from .summary_options import SummarizerOptions
+from .summary_options import CheckpointDefaults, SummarizerOptions
 from .support import content_words, prominence
 
 # Decoders were trained on outputs of about this length, and few have more positions.
@@ -40,7 +44,7 @@ _CPU_TARGETS = 512
 class Selector:
     """Chooses sentences of sections. `nothing` is the source of an empty text.
 
-    `calibration` is the checkpoint's own, for where the options leave it open.
+    `own` has the checkpoint's weights, for where the options leave them open.
     """
 
     def __init__(
@@ -48,12 +52,13 @@ class Selector:
         engine: Engine,
         options: SummarizerOptions,
         nothing: Sequence[int],
-        calibration: float = 1.0,
+        own: CheckpointDefaults,
     ) -> None:
         self._engine = engine
         self._options = options
-        own = options.calibration
-        self._calibration = calibration if own is None else own
+        given = options.calibration, options.centrality
+        self._calibration = own.calibration if given[0] is None else given[0]
+        self.centrality = own.centrality if given[1] is None else given[1]
         self._nothing = list(nothing)
         self._power = 1.0 if options.length_penalty is None else options.length_penalty
         self._frame = Frame(engine, target=True)
@@ -78,7 +83,7 @@ class Selector:
                 [line.text for _, line in rows],
             )
             for (i, line), score in zip(rows, found, strict=True):
-                scores[i][line] = score
+                scores[i][line] = score + self.centrality * line.centrality
             for i in active:
                 best = max(rivals[i], key=lambda line: (scores[i][line], -line.index))
                 sections[i].picked.append((best, scores[i].pop(best)))

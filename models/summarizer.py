@@ -6,7 +6,8 @@ traced to the sentences of the document that share its words (see `support`).
 
 A document that is longer than the model reads is cut into sections of about equal length. Each is
 summarized, to up to twice its share of the length, and the results are summarized together, in as
-many rounds as it takes.
+many rounds as it takes. In faithful decoding the model reads each section behind the document's
+first sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .checkpoint import resolve
 from .engine import Engine, load_engine
@@ -23,7 +24,7 @@ from .normalization import normalize
 from .sections import Line, Section, SourceReader, units
 from .selection import Selector
 from .summary_options import SummarizerOptions, read_defaults
-from .support import UNSUPPORTED, content_words, find_support
+from .support import UNSUPPORTED, centrality, content_words, find_support
 from .writing import Writer, is_finished
 
 FLAGS = ("empty", "truncated_source", "truncated", "repetition", "unsupported")
@@ -84,6 +85,7 @@ class _Work:
     document: list[str]
     lines: list[Line]
     budget: int
+    opening: str | None
     flags: set[str] = field(default_factory=set)
     squeezed: bool = False
     result: SummaryResult | None = None
@@ -106,7 +108,7 @@ class Summarizer:
         own = read_defaults(engine.checkpoint)
         prefix = own.prefix if self.options.prefix is None else self.options.prefix
         self._reader = SourceReader(engine, prefix)
-        self._selector = Selector(engine, self.options, self._reader.nothing, own.calibration)
+        self._selector = Selector(engine, self.options, self._reader.nothing, own)
         self._writer = Writer(engine, self.options, own, split)
 
     @classmethod
@@ -169,14 +171,19 @@ class Summarizer:
             seen.add(text)
             if text:
                 lines.append(self._line(text, index, is_candidate))
-        work = _Work(document, lines, self._budget(document))
         candidates = [line for line in lines if line.is_candidate]
+        opening = candidates[0].text if candidates else None
+        work = _Work(document, lines, self._budget(document), opening)
         if not candidates:
             if any(map(has_content, document)):
                 work.flags.add("empty")
             self._finish(work, [])
         elif units(candidates) <= work.budget:
             self._finish_chosen(work, [(line, None) for line in candidates])
+        elif self._selector.centrality and not self._is_free:
+            ranks = centrality([content_words(line.text) for line in candidates])
+            central = dict(zip(candidates, ranks, strict=True))
+            work.lines = [replace(line, centrality=central.get(line, 0.0)) for line in lines]
         return work
 
     def _line(self, text: str, index: int = -1, is_candidate: bool = True) -> Line:
@@ -213,7 +220,9 @@ class Summarizer:
     # Rounds
 
     def _sections(self, work: _Work) -> list[Section]:
-        sections, is_cut = self._reader.sections(work.lines, work.budget, work.squeezed)
+        # Free decoding would write the opening again for each section.
+        opening = None if self._is_free else work.opening
+        sections, is_cut = self._reader.sections(work.lines, work.budget, work.squeezed, opening)
         if is_cut:
             work.flags.add("truncated_source")
         return sections

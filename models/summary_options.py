@@ -27,14 +27,14 @@ class SummarizerOptions:
     if every one is over the limit of words; it is then the shortest that could be had.
 
     `order` puts faithful summaries in the order of the document (`source`) or best first (`score`).
-    `calibration`, `shortlist` and `rescored` are explained in `selection`.
+    `calibration`, `centrality`, `shortlist` and `rescored` are explained in `selection`.
 
     What is None is the checkpoint's own setting where it has a sensible one: `calibration` (else
-    1), `beam_size` (else 4), `length_penalty` (free decoding; else, and in faithful decoding, 1),
-    `max_new_tokens` (else 128, or what `words` or `share` need), `min_new_tokens` (else 1; never
-    more than half the limit) and `prefix`, the words that some models want before the document,
-    such as `summarize: ` (else none). `no_repeat_ngram_size` is not: the 2 of some models forbids a
-    name of two words to come twice.
+    1), `centrality` (else 0), `beam_size` (else 4), `length_penalty` (free decoding; else, and in
+    faithful decoding, 1), `max_new_tokens` (else 128, or what `words` or `share` need),
+    `min_new_tokens` (else 1; never more than half the limit) and `prefix`, the words that some
+    models want before the document, such as `summarize: ` (else none). `no_repeat_ngram_size` is
+    not: the 2 of some models forbids a name of two words to come twice.
 
     `batch_tokens` bounds the tokens in the model at once.
     """
@@ -45,6 +45,7 @@ class SummarizerOptions:
     share: float | None = None
     order: Order = "source"
     calibration: float | None = None
+    centrality: float | None = None
     shortlist: int | None = 8
     rescored: int | None = 1
     beam_size: int | None = None
@@ -75,12 +76,10 @@ class SummarizerOptions:
                 raise ConfigError(f"{name}: must be a whole number of 1 or more, not {value!r}")
         if self.share is not None and not (_is_number(self.share) and 0 < self.share < 1):
             raise ConfigError(f"share: must be a number above 0 and below 1, not {self.share!r}")
-        if self.calibration is not None and not (
-            _is_number(self.calibration) and self.calibration >= 0
-        ):
-            raise ConfigError(
-                f"calibration: must be a number of 0 or more, not {self.calibration!r}"
-            )
+        for name in ("calibration", "centrality"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ConfigError(f"{name}: must be a number of 0 or more, not {value!r}")
         if self.prefix is not None and not isinstance(self.prefix, str):
             raise ConfigError(f"prefix: must be a text, not {self.prefix!r}")
         # The rest is what GenerationOptions checks.
@@ -93,8 +92,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value)
 
 
-def _number(value: Any, low: float, high: float) -> float:
-    return float(value) if _is_number(value) and low <= value <= high else 1.0
+def _number(value: Any, low: float, high: float, default: float = 1.0) -> float:
+    return float(value) if _is_number(value) and low <= value <= high else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +106,7 @@ class CheckpointDefaults:
     min_new_tokens: int = 1
     prefix: str = ""
     calibration: float = 1.0
+    centrality: float = 0.0
 
 
 def read_defaults(checkpoint: Checkpoint) -> CheckpointDefaults:
@@ -121,7 +121,8 @@ def read_defaults(checkpoint: Checkpoint) -> CheckpointDefaults:
     found = config | _read_json(checkpoint, "generation_config.json")
     found |= task if isinstance(task, dict) else {}
     beams, penalty, prefix = (found.get(k) for k in ("num_beams", "length_penalty", "prefix"))
-    calibration = found.get("calibration")  # ours: what a ranker was trained with
+    # Ours: what a ranker was trained with, and what goes well with its scores.
+    calibration, centrality = found.get("calibration"), found.get("centrality")
     longest = found.get("max_new_tokens") or found.get("max_length")
     shortest = found.get("min_new_tokens") or found.get("min_length")
     return CheckpointDefaults(
@@ -132,6 +133,7 @@ def read_defaults(checkpoint: Checkpoint) -> CheckpointDefaults:
         shortest if type(shortest) is int and 1 <= shortest <= 128 else 1,
         prefix if isinstance(prefix, str) else "",
         _number(calibration, 0.0, 10.0),
+        _number(centrality, 0.0, 100.0, default=0.0),
     )
 
 

@@ -55,6 +55,21 @@ def find_support(
     return (1 - len(left) / len(words) if words else 0.0), tuple(sorted(taken))
 
 
+def centrality(sentences: Sequence[frozenset[str]]) -> list[float]:
+    """How much each sentence has in common with the others of its text, per word: from 0 to 1.
+
+    In how many other sentences each of its words comes, a mean over its words; and of that, v, with
+    the mean m of all sentences, v / (v + m). So an average sentence has 0.5, and one that shares no
+    word has 0.
+    """
+    spread = Counter(word for sentence in sentences for word in sentence)
+    values = [
+        sum(spread[word] - 1 for word in sentence) / max(1, len(sentence)) for sentence in sentences
+    ]
+    mean = sum(values) / max(1, len(values))
+    return [value / (value + mean) if mean else 0.0 for value in values]
+
+
 def prominence(sentences: Sequence[frozenset[str]]) -> list[float]:
     """How much each sentence has in common with the others of its text, early ones counting more.
 

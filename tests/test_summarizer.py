@@ -24,7 +24,7 @@ from khulasa.models.summarizer import (
     split_at_marks,
 )
 from khulasa.models.summary_options import CheckpointDefaults, read_defaults
-from khulasa.models.support import content_words, find_support, prominence
+from khulasa.models.support import centrality, content_words, find_support, prominence
 
 ARTICLE = [
     "افتتحت البلدية حديقة عامة جديدة وسط المدينة.",
@@ -95,6 +95,8 @@ def indices(result: SummaryResult) -> list[int]:
         ({"sentences": None, "share": float("nan")}, "share"),
         ({"sentences": None, "share": "0.3"}, "share"),
         ({"calibration": -0.5}, "calibration"),
+        ({"centrality": -1}, "centrality"),
+        ({"centrality": "high"}, "centrality"),
         ({"shortlist": 0}, "shortlist"),
         ({"rescored": 0}, "rescored"),
         ({"beam_size": 0}, "beam_size"),
@@ -158,6 +160,22 @@ def test_a_checkpoint_s_own_settings_are_taken_where_they_make_sense(tmp_path, f
     assert found == CheckpointDefaults(*expected)
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, (1.0, 0.0)),
+        ({"calibration": 0.0, "centrality": 1.5}, (0.0, 1.5)),
+        ({"calibration": -1, "centrality": -1}, (1.0, 0.0)),
+        ({"calibration": "x", "centrality": True}, (1.0, 0.0)),
+    ],
+)
+def test_a_checkpoint_may_say_how_its_scores_are_used(tmp_path, own, expected):
+    config = {"task_specific_params": {"summarization": own}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = read_defaults(Checkpoint(Path(tmp_path), "x", None, ""))
+    assert (found.calibration, found.centrality) == expected
+
+
 def test_a_damaged_settings_file_is_as_good_as_none(tmp_path):
     (tmp_path / "generation_config.json").write_text("{")
     assert read_defaults(Checkpoint(Path(tmp_path), "x", None, "")).beam_size == 4
@@ -193,9 +211,10 @@ LENGTH = st.one_of(
     order=st.sampled_from(["source", "score"]),
     shortlist=st.sampled_from([1, 3, None]),
     calibration=st.sampled_from([0.0, 1.0]),
+    central=st.sampled_from([0.0, 2.0]),
 )
 def test_faithful_sentences_are_the_document_s_own_whatever_the_scores(
-    documents, length, limit, order, shortlist, calibration
+    documents, length, limit, order, shortlist, calibration, central
 ):
     made = summarizer(
         Engine(limit=limit),
@@ -203,6 +222,7 @@ def test_faithful_sentences_are_the_document_s_own_whatever_the_scores(
         shortlist=shortlist,
         rescored=2,
         calibration=calibration,
+        centrality=central,
         batch_tokens=64,
         **length,
     )
@@ -248,12 +268,14 @@ def test_a_document_s_summary_does_not_depend_on_its_company(documents, decoding
     document=st.lists(st.text("abc ", min_size=1, max_size=9).map(normalize), max_size=8),
     calibration=st.sampled_from([0.0, 0.5, 1.0]),
     penalty=st.sampled_from([0.0, 1.0, 1.5]),
+    weight=st.sampled_from([0.0, 3.0]),
 )
 def test_without_bounds_the_choice_is_the_greedy_search_of_the_definition(
-    document, calibration, penalty
+    document, calibration, penalty, weight
 ):
     source = " ".join(text for text in document if text)
     left = [i for i, text in enumerate(document) if text and text not in document[:i]]
+    central = dict(zip(left, centrality([content_words(document[i]) for i in left]), strict=True))
     count = 3
     expected: list[tuple[int, float]] = []
     while len(left) and len(expected) < count and len(left) + len(expected) > count:
@@ -265,7 +287,7 @@ def test_without_bounds_the_choice_is_the_greedy_search_of_the_definition(
                 sum(noise(text, chosen + own[:k], c) for k, c in enumerate(own))
                 for text in (source, "")
             )
-            return (given - calibration * base) / len(own) ** penalty
+            return (given - calibration * base) / len(own) ** penalty + weight * central[i]
 
         best = max(left, key=lambda i: (value(i), -i))
         left.remove(best)
@@ -276,6 +298,7 @@ def test_without_bounds_the_choice_is_the_greedy_search_of_the_definition(
         rescored=None,
         order="score",
         calibration=calibration,
+        centrality=weight,
         length_penalty=penalty,
         sentences=count,
     )
@@ -304,6 +327,18 @@ def test_calibration_takes_away_what_a_sentence_scores_for_any_text():
     calibrated = summarizer(Engine(scorer), calibration=1.0, sentences=1).summarize([document])[0]
     assert (indices(pure), pure.sentences[0].score) == ([0], -1.0)
     assert (indices(calibrated), calibrated.sentences[0].score) == ([1], 3.0)
+
+
+def test_centrality_counts_what_a_sentence_shares_with_the_whole_document_once_each():
+    document = ["one bird sings", "blue fish swim", "fish swim deep", "fish eat", "fish eat"]
+
+    def chosen(**options) -> list[int]:
+        made = summarizer(Engine(lambda *_: -1.0, **options), sentences=1, centrality=0.5)
+        return indices(made.summarize([document])[0])
+
+    # "fish eat" is half "fish", which comes in three; that it comes again is no support for it.
+    assert chosen() == [1]
+    assert chosen(limit=35) == [1]  # in sections
 
 
 def test_order_score_puts_the_best_first():
@@ -395,6 +430,27 @@ def test_a_long_document_is_read_in_sections_that_fit_and_its_sentences_are_its_
     assert result.flags == ()
     for batch in engine.scored:
         assert len(batch) == 1 or len(batch) * max(len(s) + len(t) for s, t in batch) <= 8000
+
+
+@pytest.mark.parametrize("decoding", ["faithful", "free"])
+def test_only_a_faithful_choice_reads_each_section_behind_the_first_sentence(decoding):
+    sources: set[str] = set()
+
+    def scorer(source, before, character):
+        sources.add(source)
+        return noise(source, before, character)
+
+    def reply(text, options):
+        sources.add(text)
+        return text.split(".")[0] + "."
+
+    document = ["...", "الخبر الأول."] + [f"الجملة رقم {i} هنا." for i in range(30)]
+    engine = Engine(scorer, reply, limit=100)
+    summarizer(engine, decoding=decoding, sentences=2, calibration=0.0).summarize([document])
+    assert len(sources) > 5
+    counts = sorted({source.count(document[1]) for source in sources})
+    assert counts == ([1] if decoding == "faithful" else [0, 1])
+    assert all(source.startswith(("... ", document[1])) for source in sources) == (counts == [1])
 
 
 @pytest.mark.parametrize("decoding", ["faithful", "free"])
@@ -580,6 +636,16 @@ def test_support_of_nothing_is_none():
     )
 
 
+def test_central_sentences_share_their_words_whatever_their_place_and_length():
+    sentences = [frozenset("xy"), frozenset("ab"), frozenset("abcz"), frozenset("abc"), frozenset()]
+    ranks = centrality(sentences)
+    assert ranks[0] == ranks[4] == 0
+    assert 1 > ranks[1] > ranks[3] > ranks[2] > 0
+    assert centrality([frozenset("ab")] * 3) == [0.5, 0.5, 0.5]
+    assert centrality([frozenset("a"), frozenset("b")]) == [0.0, 0.0]
+    assert centrality([]) == []
+
+
 def test_prominent_sentences_share_words_and_stand_early():
     sentences = [frozenset("ab"), frozenset("xy"), frozenset("ac"), frozenset("abc")]
     ranks = prominence(sentences)
@@ -600,7 +666,7 @@ def test_both_engines_make_the_same_summaries(request, family):
     documents = [TEXTS, TEXTS[::-1], [], TEXTS * 4, TEXTS[:2]]
     results: list[list[SummaryResult]] = []
     settings_tried = (
-        SummarizerOptions(sentences=2, shortlist=4),
+        SummarizerOptions(sentences=2, shortlist=4, centrality=0.5),
         SummarizerOptions(sentences=None, words=12, calibration=0.0, order="score"),
         SummarizerOptions(decoding="free", beam_size=1, no_repeat_ngram_size=0, max_new_tokens=24),
     )
