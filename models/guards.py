@@ -13,6 +13,7 @@ from .errors import ConfigError
 UNCERTAIN = "uncertain"
 NUMBERS_REPAIRED = "numbers_repaired"
 LATIN_REPAIRED = "latin_repaired"
+LOOP_REPAIRED = "loop_repaired"
 FLAGS = (
     "empty",
     "untranslated",
@@ -25,6 +26,7 @@ FLAGS = (
     UNCERTAIN,
     NUMBERS_REPAIRED,
     LATIN_REPAIRED,
+    LOOP_REPAIRED,
 )
 
 
@@ -76,7 +78,7 @@ def check(
       `min_score` (None: any will do). Of all signs without a reference it is the plainest one of a
       sentence that the model does not understand; another try with the same model does not help.
 
-    The last two of `FLAGS` are the translator's own: what `repair` has changed.
+    The last three of `FLAGS` are the translator's own: what `repair` has changed.
     """
     options = options or GuardOptions()
     if not has_content(target):

@@ -67,6 +67,23 @@ def repair_latin(source: str, target: str) -> str | None:
     return LATIN_WORD.sub(lambda found: choices.get(found[0], found[0]), target)
 
 
+# Up to twelve words, and the same again right behind, twice or more.
+_LOOP = re.compile(r"(?<!\w)(\w+(?:\W+\w+){0,11}?)(?:\W+\1(?!\w)){2,}", re.IGNORECASE)
+
+
+def repair_loops(target: str) -> str | None:
+    """The text with each phrase that comes three times in a row or more once only.
+
+    None if there is none. Repeated digits are let be, as in a table.
+    """
+
+    def once(found: re.Match[str]) -> str:
+        return found[1] if any(map(str.isalpha, found[1])) else found[0]
+
+    repaired = _LOOP.sub(once, target)
+    return None if repaired == target else repaired
+
+
 def _likeness(left: str, right: str) -> float:
     return SequenceMatcher(None, left, right, autojunk=False).ratio()
 

@@ -17,6 +17,7 @@ from .errors import ConfigError
 from .guards import (
     FLAGS,
     LATIN_REPAIRED,
+    LOOP_REPAIRED,
     NUMBERS_REPAIRED,
     UNCERTAIN,
     GuardOptions,
@@ -24,7 +25,7 @@ from .guards import (
     has_content,
 )
 from .normalization import normalize
-from .repair import repair_latin, repair_numbers
+from .repair import repair_latin, repair_loops, repair_numbers
 from .shortlist import with_shortlist
 from .tuning import rows_for, tune
 
@@ -81,7 +82,7 @@ class Translation:
     """What became of one sentence.
 
     `flags` are the guards' findings (`guards.FLAGS`) that remain after the second try, which
-    `retried` says there was; `numbers_repaired` and `latin_repaired` say what is not the model's.
+    `retried` says there was; those that end in `_repaired` say what is not the model's.
     `pieces` is how many parts the model saw: 0 for a segment without letters or digits, which is
     passed through as it is. `score` is the mean log-probability of the output's tokens, None if the
     model saw nothing.
@@ -216,7 +217,9 @@ class Translator:
             for text, second in self._try(doubtful, self.options.stricter()).items():
                 better = min(outputs[text], second, key=_Output.rank)
                 outputs[text] = replace(better, retried=True)
-        return outputs
+        return {
+            text: self._repaired(text, output, _LAST_RESORT) for text, output in outputs.items()
+        }
 
     def _try(self, rows: dict[str, list[int]], options: GenerationOptions) -> dict[str, _Output]:
         lines = list(rows.values())
@@ -232,31 +235,38 @@ class Translator:
             self.engine.parallel,
         )
         return {
-            text: self._checked(text, result)
+            text: self._repaired(text, _Output(result, self._flags(text, result)), _REPAIRS)
             for text, result in zip(rows, generations, strict=True)
         }
 
-    def _checked(self, text: str, result: Generation) -> _Output:
-        flags, done = self._flags(text, result), []
-        for wrong, repair, mark in _REPAIRS if self.options.repair else ():
-            repaired = repair(text, result.text) if wrong in flags else None
+    def _repaired(self, text: str, output: _Output, repairs: Sequence[_Repair]) -> _Output:
+        for wrong, repair, mark in repairs if self.options.repair else ():
+            repaired = repair(text, output.result.text) if wrong in output.flags else None
             if repaired is not None:
-                result = replace(result, text=repaired)
-                flags = self._flags(text, result)
-                done.append(mark)
-        return _Output(result, (*flags, *done))
+                result = replace(output.result, text=repaired)
+                marks = [flag for flag in output.flags if flag in _MARKS]
+                flags = (*self._flags(text, result), *marks, mark)
+                output = replace(output, result=result, flags=flags)
+        return output
 
     def _flags(self, text: str, result: Generation) -> tuple[str, ...]:
         guards = self.options.guards
         return check(text, result.text, result.truncated, guards, result.score)
 
 
-_REPAIRS = (
+# A flag, what takes source and output and may clear it, and the flag that says so.
+_Repair = tuple[str, Callable[[str, str], str | None], str]
+_REPAIRS: tuple[_Repair, ...] = (
     ("numbers", repair_numbers, NUMBERS_REPAIRED),
     ("latin", repair_latin, LATIN_REPAIRED),
 )
+# Another try is better than this: a loop often stands for something else.
+_LAST_RESORT: tuple[_Repair, ...] = (
+    ("repetition", lambda _, target: repair_loops(target), LOOP_REPAIRED),
+)
+_MARKS = (NUMBERS_REPAIRED, LATIN_REPAIRED, LOOP_REPAIRED)
 # Flags of outputs that another try with the same model would not make better.
-_NO_DOUBT = (UNCERTAIN, NUMBERS_REPAIRED, LATIN_REPAIRED)
+_NO_DOUBT = (UNCERTAIN, *_MARKS)
 
 
 @dataclass(frozen=True, slots=True)

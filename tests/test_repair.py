@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from khulasa.models.guards import LATIN_WORD, latin_lost, number_changes
-from khulasa.models.repair import repair_latin, repair_numbers
+from khulasa.models.guards import LATIN_WORD, latin_lost, loops, number_changes
+from khulasa.models.repair import repair_latin, repair_loops, repair_numbers
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,44 @@ def test_a_repair_loses_no_word_and_adds_none(left, right):
     if repaired is not None:
         assert len(latin_lost(source, repaired)) < len(latin_lost(source, target))
         assert len(LATIN_WORD.findall(repaired)) == len(LATIN_WORD.findall(target))
+
+
+@pytest.mark.parametrize(
+    ("target", "repaired"),
+    [
+        ("A clean clean clean clean.", "A clean."),
+        ("Clean clean clean, he said.", "Clean, he said."),
+        ("It is fresh, it is fresh, it is fresh.", "It is fresh."),
+        ("no, no, no, and now now now", "no, and now"),
+        ("one two one two one two three", "one two three"),
+    ],
+)
+def test_a_loop_is_said_once(target, repaired):
+    assert repair_loops(target) == repaired
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["It had had no rain.", "0 0 0 0 in the table", "hand hand handwritten", "", "a b a b a"],
+)
+def test_what_does_not_loop_is_left(target):
+    assert repair_loops(target) is None
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(["now", "the cat", "ran,", "7"]), max_size=14))
+def test_a_repaired_text_loops_no_more_and_has_no_new_word(parts):
+    target = " ".join(parts)
+    repaired = repair_loops(target)
+    if repaired is not None:
+        assert len(repaired) < len(target)
+        assert set(repaired.split()) <= set(target.split())
+    elif len(target) < 60:
+        assert not loops(target)
+
+
+def test_a_long_text_is_searched_in_little_time():
+    start = time.perf_counter()
+    assert repair_loops(" ".join(f"word{n}" for n in range(3000))) is None
+    assert repair_loops("a " * 3000 + "b") == "a b"
+    assert time.perf_counter() - start < 2

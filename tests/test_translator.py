@@ -160,8 +160,16 @@ def test_a_second_try_that_is_no_better_is_not_taken():
     def reply(text, options):
         return f"{LOOP} 77" if options.no_repeat_ngram_size else LOOP
 
-    (result,) = translator(reply).translate(["السلطة طازجة اليوم."])
+    (result,) = translator(reply, repair=False).translate(["السلطة طازجة اليوم."])
     assert (result.target, result.flags, result.retried) == (LOOP, ("repetition",), True)
+
+
+def test_a_loop_that_stays_is_said_once_and_told():
+    made = translator(lambda *_: f"In 20225 there was {LOOP} today.")
+    (result,) = made.translate(["في 2022 كانت السلطة طازجة."])
+    assert result.target == "In 2022 there was salad today."
+    assert result.flags == ("numbers_repaired", "loop_repaired")
+    assert result.retried
 
 
 def test_of_two_tries_with_as_many_flags_the_more_probable_is_taken():
@@ -169,12 +177,12 @@ def test_of_two_tries_with_as_many_flags_the_more_probable_is_taken():
     def reply(text, options):
         return "salad salad salad salad" if options.no_repeat_ngram_size else LOOP
 
-    (result,) = translator(reply).translate(["السلطة طازجة اليوم."])
+    (result,) = translator(reply, repair=False).translate(["السلطة طازجة اليوم."])
     assert result.target == "salad salad salad salad"
 
 
 def test_without_retry_the_flag_stays():
-    made = translator(lambda *_: LOOP, retry=False)
+    made = translator(lambda *_: LOOP, retry=False, repair=False)
     (result,) = made.translate(["السلطة طازجة اليوم."])
     assert (result.flags, result.retried, len(calls(made))) == (("repetition",), False, 1)
 
@@ -198,7 +206,7 @@ def test_the_flags_of_all_pieces_are_on_the_sentence():
         return f"{LOOP} {text}" if text.startswith("a") else f"{text} 99"
 
     pieces = ["abc def ghi jkl mno pqr stu", "cba fed ihg lkj onm rqp uts"]
-    made = translator(reply, lambda *_: pieces, limit=50)
+    made = translator(reply, lambda *_: pieces, limit=50, repair=False)
     (result,) = made.translate([" ".join(pieces)])
     assert result.flags == ("repetition", "numbers")
     assert result.pieces == 2
