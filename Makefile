@@ -1,6 +1,6 @@
 # make demo    set up, then run the main job on an example
 # make test    set up, then lint-free tests, offline, on any machine with Python 3.11
-# make bench   set up, then measure speed and memory beside other systems, in 15 minutes
+# make bench   set up, then measure speed and memory beside other systems, in 20 minutes
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

@@ -106,7 +106,7 @@ def main() -> None:
             "BENCH_PACKAGES": str(options.packages),
         }
         lines, rates = compare(Path(scratch), options.only, documents, rounds, options.quick)
-        lines += ["", *memory(Path(scratch), sizes)]
+        lines += memory(Path(scratch), sizes)
     print("\n".join(lines))
     if options.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
