@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,14 @@ def translation(
         f"{_share([c['untranslated'] > 0 for c in checks])}"
     )
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")
+    for word, doubted in (("uncertain", True), ("other", False)):
+        chosen = [
+            value
+            for value, r in zip(scores["chrf"].per_item, results, strict=True)
+            if ("uncertain" in r.flags) == doubted
+        ]
+        mean = f"{statistics.mean(chosen):.1f}" if chosen else "none"
+        print(f"{name}: mean chrf of the {len(chosen)} {word} sentences {mean}")
     return [r.target for r in results]
 
 

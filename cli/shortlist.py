@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .logs import say
+
 if TYPE_CHECKING:
+    from ..pipeline.run_report import Tally
     from ..pipeline.sources import ReadOptions
+
+# Below this many sentences a shortlist lacks much of what other texts need.
+_FEW = 10_000
 
 
 @click.command()
@@ -59,23 +65,29 @@ def shortlist(
     from ..models.checkpoint import resolve
     from ..models.errors import ConfigError
     from ..models.shortlist import build_shortlist
+    from ..pipeline.run_report import Tally
     from ..pipeline.sources import ReadOptions
+    from .progress import say_rejects
 
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}")
     model = resolve(checkpoint, revision)
     options = ReadOptions(text_column=text_column, lines=lines)
-    found = list(islice(_sentences(texts, options), sentences))
+    tally = Tally()
+    found = list(islice(_sentences(texts, options, tally), sentences))
+    say_rejects(tally)
     made = build_shortlist(model, found, best=best, frequent=frequent, threads=threads)
     made.write(output)
+    if len(found) < _FEW:
+        say(f"few sentences ({len(found):,}): what they lack may come out otherwise", "few")
     click.echo(
         f"{output}: {len(made.always):,} pieces for any source, and for {len(made.candidates):,} "
-        f"source pieces {made.mean_candidates:.1f} more in the mean, from {len(found):,} sentences"
+        f"source pieces {made.mean_candidates:.1f} more in the mean; sentences: {len(found):,}"
     )
 
 
-def _sentences(texts: tuple[str, ...], options: ReadOptions) -> Iterator[str]:
-    """Each different sentence of the cleaned documents; what cannot be read is passed over."""
+def _sentences(texts: tuple[str, ...], options: ReadOptions, tally: Tally) -> Iterator[str]:
+    """Each different sentence of the cleaned documents; `tally` counts these."""
     from ..pipeline.document import Document
     from ..pipeline.readers import read
     from ..pipeline.stages import CleanStage, source_sentences
@@ -83,6 +95,7 @@ def _sentences(texts: tuple[str, ...], options: ReadOptions) -> Iterator[str]:
     seen: set[str] = set()
     clean = CleanStage()
     for item in read(texts, options):
+        tally.add(item)
         if isinstance(item, Document):
             (document,) = clean([item])
             for _, sentence in source_sentences(document):

@@ -236,8 +236,20 @@ def test_the_command_writes_a_shortlist_and_says_what_is_in_it(marian, made, tmp
     result = CliRunner().invoke(cli, [*arguments, "--threads", "1"], catch_exceptions=False)
     assert result.exit_code == 0
     assert f"{len(made.always):,} pieces for any source" in result.output
-    assert "from 7 sentences" in result.output
+    assert "sentences: 7" in result.output
     assert with_shortlist(marian, output).shortlist == output
+
+
+def test_the_command_says_which_records_it_could_not_read(marian, tmp_path, caplog):
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "وصل القطار."}\n{"body": "ثم مضى."}\n', encoding="utf-8")
+    arguments = ["shortlist", str(marian.path), str(texts), "-o", str(tmp_path / "out.txt")]
+    with caplog.at_level("INFO", logger="khulasa"):
+        result = CliRunner().invoke(cli, [*arguments, "--threads", "1"], catch_exceptions=False)
+    said = result.output + caplog.text
+    assert "sentences: 1" in said
+    assert "texts.jsonl:2: no column 'text'" in said
+    assert "few sentences (1)" in said
 
 
 def test_the_command_looks_for_the_place_of_its_output_first(tmp_path):
