@@ -18,6 +18,7 @@ def make_batches(
     budget: int,
     max_rows: int = 64,
     kind: Callable[[int], object] = lambda length: None,
+    parallel: int = 1,
 ) -> list[list[int]]:
     """Group the indices of `lengths` into batches that cost at most `budget` tokens each.
 
@@ -25,19 +26,38 @@ def make_batches(
     a batch too large for memory is met at the start of a run and rows of a batch are about
     equally long; equal lengths keep their order, so that the same input always gives the same
     batches. A row longer than the budget gets a batch of its own, and so do rows of a `kind`, which
-    is asked of their length.
+    is asked of their length. Where `parallel` batches are worked on at once, they are made as equal
+    as can be, and each worker gets as many: else some would wait for the last.
     """
     if budget < 1 or max_rows < 1:
         raise ConfigError(f"a batch needs a budget and rows of 1 or more, not {budget}, {max_rows}")
-    batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        room = batches and len(batches[-1]) < max_rows and kind(longest) == kind(lengths[index])
-        if room and (len(batches[-1]) + 1) * longest <= budget:
-            batches[-1].append(index)
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+
+    def fill(budget: int) -> list[list[int]]:
+        batches: list[list[int]] = []
+        longest = 0
+        for index in order:
+            room = batches and len(batches[-1]) < max_rows and kind(longest) == kind(lengths[index])
+            if room and (len(batches[-1]) + 1) * longest <= budget:
+                batches[-1].append(index)
+            else:
+                batches.append([index])
+                longest = lengths[index]
+        return batches
+
+    batches = fill(budget)
+    if parallel == 1:
+        return batches
+    most = -(-len(batches) // parallel) * parallel
+    # The smallest budget that is enough for so many batches makes the largest of them smallest.
+    too_small = 0
+    while budget - too_small > 1:
+        tried = (budget + too_small) // 2
+        found = fill(tried)
+        if len(found) <= most:
+            budget, batches = tried, found
         else:
-            batches.append([index])
-            longest = lengths[index]
+            too_small = tried
     return batches
 
 
@@ -53,7 +73,7 @@ def run_batches(
 
     `parallel` calls of `run` go on at once, each in a thread of its own.
     """
-    batches = make_batches([len(row) for row in rows], budget, max_rows, kind)
+    batches = make_batches([len(row) for row in rows], budget, max_rows, kind, parallel)
 
     def apply(batch: list[int]) -> Sequence[R]:
         return run([rows[i] for i in batch])

@@ -40,6 +40,26 @@ def test_results_come_back_in_the_order_of_the_rows(rows, budget):
     ]
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(LENGTHS, st.integers(1, 300), st.integers(1, 20), st.integers(2, 5))
+def test_workers_get_equal_batches_within_the_same_limits(lengths, budget, max_rows, parallel):
+    alone, batches = (make_batches(lengths, budget, max_rows, parallel=n) for n in (1, parallel))
+    assert [i for b in batches for i in b] == [i for b in alone for i in b]
+    assert len(alone) <= len(batches) <= -(-len(alone) // parallel) * parallel
+    cost, before = (
+        max((len(b) * max(lengths[i] for i in b) for b in found), default=0)
+        for found in (batches, alone)
+    )
+    assert cost <= before and all(len(b) <= max_rows for b in batches)
+
+
+def test_no_worker_waits_for_the_last_batch():
+    # Three full batches, and then a few rows: of two workers one would do twice as much.
+    assert [len(batch) for batch in make_batches([10] * 25, 100)] == [10, 10, 5]
+    assert [len(batch) for batch in make_batches([10] * 25, 100, parallel=2)] == [7, 7, 7, 4]
+    assert [len(batch) for batch in make_batches([10] * 4, 100, parallel=2)] == [2, 2]
+
+
 def test_padding_is_counted():
     # 10 + 2 + 2 tokens, but three rows padded to 10 would cost 30.
     assert make_batches([2, 10, 2], budget=20) == [[1, 0], [2]]
