@@ -25,7 +25,7 @@ from khulasa.models.training.config import (
     load_training_config,
 )
 from khulasa.models.training.corpus import article_choices, load_corpus, oracle, rejection
-from khulasa.models.training.initialization import build_marian
+from khulasa.models.training.initialization import build_marian, continued_model
 from khulasa.models.training.ranking import Ranking, pack, thin
 from khulasa.models.training.recipe import encode, export, train, vocabulary_pieces
 from khulasa.models.training.trainer import collate
@@ -310,6 +310,38 @@ def test_fine_tuning_goes_on_from_a_checkpoint(material, finished, tmp_path):
     train(TrainingConfig.model_validate(values), tmp_path / "tuned")
     for name, weight in weights(tmp_path / "tuned").items():
         assert torch.allclose(weight, weights(finished)[name], atol=2e-3), name
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [(1, 0), (0, 1), (3, 2), (5, 1)])
+def test_a_checkpoint_made_deeper_computes_the_same_at_first(finished, tmp_path, encoder, decoder):
+    export(finished, tmp_path / "model", average=1)
+    same, deeper = (
+        continued_model(ModelConfig(start_from=str(tmp_path / "model"), **added), 300).eval()
+        for added in ({}, {"add_encoder_layers": encoder, "add_decoder_layers": decoder})
+    )
+    assert len(deeper.model.encoder.layers) == len(same.model.encoder.layers) + encoder
+    assert len(deeper.model.decoder.layers) == len(same.model.decoder.layers) + decoder
+    ids = {"input_ids": torch.tensor([[5, 9, 80, 0]]), "decoder_input_ids": torch.tensor([[4, 7]])}
+    with torch.no_grad():
+        assert torch.allclose(same(**ids).logits, deeper(**ids).logits, atol=1e-3)
+
+
+def test_new_layers_learn_and_are_exported(material, finished, tmp_path):
+    export(finished, tmp_path / "model", average=1)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(tmp_path / "model"), "add_encoder_layers": 1}
+    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
+    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+    new = "model.encoder.layers.1."
+    assert weights(tmp_path / "tuned")[f"{new}fc2.weight"].any()
+    assert weights(tmp_path / "tuned")[f"{new}self_attn.out_proj.weight"].any()
+    export(tmp_path / "tuned", tmp_path / "deeper", average=1)
+    from transformers import MarianMTModel
+
+    exported = MarianMTModel.from_pretrained(tmp_path / "deeper", dtype=torch.float32)
+    assert exported.config.encoder_layers == exported.config.num_hidden_layers == 2
+    assert exported.get_parameter(f"{new}fc2.weight").any()
 
 
 def test_a_checkpoint_with_another_vocabulary_is_refused(material, finished, tmp_path):

@@ -59,11 +59,15 @@ class VocabularyConfig(_Section):
 class ModelConfig(_Section):
     """The shape of a MarianMT; or the checkpoint to go on from (`start_from`), which sets it.
 
+    A checkpoint to go on from can be made deeper (`add_encoder_layers`, `add_decoder_layers`): at
+    first the new layers change nothing, so that nothing it learned is lost.
     With `outputs: targets` the model can write only pieces that the targets of its training
     material have: a translator into English then cannot leave Arabic letters, and learns faster.
     """
 
     start_from: str | None = None
+    add_encoder_layers: int = Field(default=0, ge=0)
+    add_decoder_layers: int = Field(default=0, ge=0)
     d_model: int = 256
     feed_forward: int = 1024
     heads: int = 4

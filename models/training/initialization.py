@@ -51,23 +51,31 @@ def build_marian(shape: ModelConfig, vocabulary: int) -> Any:
             forced_eos_token_id=None,
         )
     )
-    residual = (2 * (shape.encoder_layers + shape.decoder_layers)) ** -0.5
+    _xavier(model)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2 and "embed" not in name:
-                scaled = name.endswith(
-                    ("v_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
-                )
-                torch.nn.init.xavier_uniform_(weight, gain=residual if scaled else 1.0)
         embedding: Any = model.get_input_embeddings().weight
         embedding.normal_(std=shape.d_model**-0.5)
         embedding[pad] = 0
     return model
 
 
+def _xavier(model: Any) -> None:
+    """Draw all matrices but the embeddings, those of residual branches scaled down."""
+    import torch
+
+    residual = (2 * (model.config.encoder_layers + model.config.decoder_layers)) ** -0.5
+    scaled = ("v_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "embed" not in name:
+                gain = residual if name.endswith(scaled) else 1.0
+                torch.nn.init.xavier_uniform_(weight, gain=gain)
+
+
 def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
     """The MarianMT at `shape.start_from`, with the dropout and positions of `shape`.
 
+    Where `shape` adds layers to it, its outputs are the same before training.
     Raises CheckpointError where its vocabulary is not that of the run.
     """
     import torch
@@ -81,11 +89,63 @@ def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
         )
     config = copy.deepcopy(trained.config)
     config.dropout, config.max_position_embeddings = shape.dropout, shape.max_positions
+    config.encoder_layers += shape.add_encoder_layers
+    config.num_hidden_layers = config.encoder_layers
+    config.decoder_layers += shape.add_decoder_layers
     model = MarianMTModel(config)
+    if shape.add_encoder_layers or shape.add_decoder_layers:
+        _xavier(model)
     # Positions are computed, not learned, so that there may be more of them than before.
     weights = {k: v for k, v in trained.state_dict().items() if "embed_positions" not in k}
+    for side, added in (
+        ("encoder", shape.add_encoder_layers),
+        ("decoder", shape.add_decoder_layers),
+    ):
+        weights = _spread(weights, f"model.{side}.layers.", added)
     model.load_state_dict(weights, strict=False)
+    for stack, added in (
+        (model.model.encoder.layers, shape.add_encoder_layers),
+        (model.model.decoder.layers, shape.add_decoder_layers),
+    ):
+        for place in _places(len(stack) - added, added):
+            _make_neutral(stack[place], stack[place - 1])
     return model
+
+
+def _places(layers: int, added: int) -> list[int]:
+    """Where new layers stand among the old: spread, never first; last only if there are enough."""
+    return [number * layers // added + number + 1 for number in range(added)]
+
+
+def _spread(weights: dict[str, Any], prefix: str, added: int) -> dict[str, Any]:
+    """Renumber the layers of a stack, so that new ones find their places between them."""
+    numbers = {int(k.removeprefix(prefix).split(".")[0]) for k in weights if k.startswith(prefix)}
+    new = set(_places(len(numbers), added))
+    free = [number for number in range(len(numbers) + added) if number not in new]
+    spread = {}
+    for name, weight in weights.items():
+        if name.startswith(prefix):
+            number, _, rest = name.removeprefix(prefix).partition(".")
+            name = f"{prefix}{free[int(number)]}.{rest}"
+        spread[name] = weight
+    return spread
+
+
+def _make_neutral(layer: Any, before: Any) -> None:
+    """Let a new layer change nothing: its residual branches add zero.
+
+    A post-norm layer ends by normalizing, scaling and shifting. What is normalized already is not
+    changed by that, so the scale and shift of the layer before move behind this one. (After Chen
+    et al. 2016, "Net2Net", which has no layer normalization.)
+    """
+    import torch
+
+    with torch.no_grad():
+        for name, weight in layer.named_parameters():
+            if ".out_proj." in name or name.startswith("fc2."):
+                weight.zero_()
+        layer.final_layer_norm.load_state_dict(before.final_layer_norm.state_dict())
+        before.final_layer_norm.reset_parameters()
 
 
 def align_embeddings(

@@ -74,7 +74,9 @@ def train(
     table, guide = None, None
     if config.task == "summarizer":
         guide = copy_alignment
-    elif config.alignment.weight or config.model.embedding_start == "alignment":
+    elif config.alignment.weight or (
+        config.model.embedding_start == "alignment" and not config.model.start_from
+    ):
         table = alignment_table(config, groups, len(pieces), folder)
         guide = partial(soft_alignment, table)
     model = starting_model(config, pieces, groups, table)
