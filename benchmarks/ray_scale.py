@@ -286,12 +286,12 @@ def multiply(times: int) -> None:
 def calibrated(milliseconds: float) -> int:
     """Count the multiplications for each sentence that make so much time for a document of two."""
     multiply(200)
-    best = float("inf")
-    for _ in range(5):
+    samples = []
+    for _ in range(9):
         start = time.process_time()
-        multiply(1000)
-        best = min(best, time.process_time() - start)
-    return max(1, round(milliseconds / 2 / best))
+        multiply(5000)
+        samples.append((time.process_time() - start) / 5)
+    return max(1, round(milliseconds / 2 / statistics.median(samples)))
 
 
 def pieces(corpus: Path, count: int, output: Path, shipped: int) -> dict[str, Any]:

@@ -104,13 +104,13 @@ class CTranslate2Engine:
 
     def generate(self, batch: Sequence[Tokens], options: GenerationOptions) -> list[Generation]:
         """Decode one output for each source, in order."""
-        require_fit(batch, self.max_source_tokens)
-        results: dict[int, Generation] = {}
-        most = self._tokenizer.max_target_tokens
-        for limit, rows in rows_by_limit(batch, options, most).items():
-            decoded = self._decode([batch[i] for i in rows], options, limit)
-            results.update(zip(rows, decoded, strict=True))
-        return [results[i] for i in range(len(batch))]
+        return [found for (found,) in self._search(batch, options, 1)]
+
+    def hypotheses(
+        self, batch: Sequence[Tokens], options: GenerationOptions
+    ) -> list[list[Generation]]:
+        """Decode all outputs of each search, best first."""
+        return self._search(batch, options, options.beam_size)
 
     def score(self, sources: Sequence[Tokens], targets: Sequence[Tokens]) -> list[list[float]]:
         """Give the log-probability of each target token."""
@@ -133,15 +133,27 @@ class CTranslate2Engine:
         """Free the model's memory."""
         self._translator = None
 
+    def _search(
+        self, batch: Sequence[Tokens], options: GenerationOptions, count: int
+    ) -> list[list[Generation]]:
+        require_fit(batch, self.max_source_tokens)
+        results: dict[int, list[Generation]] = {}
+        most = self._tokenizer.max_target_tokens
+        for limit, rows in rows_by_limit(batch, options, most).items():
+            decoded = self._decode([batch[i] for i in rows], options, limit, count)
+            results.update(zip(rows, decoded, strict=True))
+        return [results[i] for i in range(len(batch))]
+
     def _decode(
-        self, rows: list[Tokens], options: GenerationOptions, limit: int
-    ) -> list[Generation]:
+        self, rows: list[Tokens], options: GenerationOptions, limit: int, count: int
+    ) -> list[list[Generation]]:
         pad, end = self._tokenizer.pad, self._tokenizer.end
         forced = self._tokenizer.forced_start
         results = self._translator.translate_batch(
             self._names(rows),
             target_prefix=None if forced is None else [[self._pieces[forced]]] * len(rows),
             beam_size=options.beam_size,
+            num_hypotheses=count,
             length_penalty=options.length_penalty,
             repetition_penalty=options.repetition_penalty,
             no_repeat_ngram_size=options.no_repeat_ngram_size,
@@ -154,18 +166,24 @@ class CTranslate2Engine:
             return_scores=True,
             **self._shares(len(rows)),
         )
-        outputs = [[self._ids[piece] for piece in result.hypotheses[0]] for result in results]
+        outputs = [
+            [self._ids[piece] for piece in pieces]
+            for result in results
+            for pieces in result.hypotheses
+        ]
         if options.repetition_penalty != 1 or options.no_repeat_ngram_size:
             # Penalties change the probabilities that a search reports: ask for the plain ones.
-            scores = [sum(s) / len(s) if s else None for s in self.score(rows, outputs)]
+            sources = [row for row in rows for _ in range(count)]
+            scores = [sum(s) / len(s) if s else None for s in self.score(sources, outputs)]
         else:
             # The search divides by the length to the power of the penalty: undo that.
             power = options.length_penalty - 1
+            reported = (score for result in results for score in result.scores)
             scores = [
-                result.scores[0] * len(output) ** power if output else None
-                for result, output in zip(results, outputs, strict=True)
+                score * len(output) ** power if output else None
+                for score, output in zip(reported, outputs, strict=True)
             ]
-        return [
+        generations = [
             Generation(
                 tuple(output),
                 self._tokenizer.decode(output),
@@ -174,6 +192,7 @@ class CTranslate2Engine:
             )
             for output, score in zip(outputs, scores, strict=True)
         ]
+        return [generations[i : i + count] for i in range(0, len(generations), count)]
 
     @property
     def _has_pad(self) -> bool:

@@ -161,6 +161,16 @@ class Engine(Protocol):
         """
         ...
 
+    def hypotheses(
+        self, batch: Sequence[Tokens], options: GenerationOptions
+    ) -> list[list[Generation]]:
+        """Decode likewise, and give all `beam_size` outputs of each search, best first.
+
+        Best by the search's own measure, length penalty included; the first is what `generate`
+        gives.
+        """
+        ...
+
     def score(self, sources: Sequence[Tokens], targets: Sequence[Tokens]) -> list[list[float]]:
         """Give the log-probability of each target token, given its source and those before it.
 
@@ -328,6 +338,16 @@ class ResilientEngine:
 
         def run(engine: Engine, rows: list[int]) -> list[Generation]:
             return engine.generate([batch[i] for i in rows], options)
+
+        return self._survive(run, [len(row) for row in batch])
+
+    def hypotheses(
+        self, batch: Sequence[Tokens], options: GenerationOptions
+    ) -> list[list[Generation]]:
+        """Decode all outputs of each search, best first."""
+
+        def run(engine: Engine, rows: list[int]) -> list[list[Generation]]:
+            return engine.hypotheses([batch[i] for i in rows], options)
 
         return self._survive(run, [len(row) for row in batch])
 

@@ -171,24 +171,37 @@ class TransformersEngine:
 
     def generate(self, batch: Sequence[Tokens], options: GenerationOptions) -> list[Generation]:
         """Decode one output for each source, in order."""
+        return [found for (found,) in self._search(batch, options, 1)]
+
+    def hypotheses(
+        self, batch: Sequence[Tokens], options: GenerationOptions
+    ) -> list[list[Generation]]:
+        """Decode all outputs of each search, best first."""
+        return self._search(batch, options, options.beam_size)
+
+    def _search(
+        self, batch: Sequence[Tokens], options: GenerationOptions, count: int
+    ) -> list[list[Generation]]:
         require_fit(batch, self.max_source_tokens)
-        outputs: dict[int, list[int]] = {}
+        outputs: dict[int, list[list[int]]] = {}
         most = self._tokenizer.max_target_tokens
         for limit, rows in rows_by_limit(batch, options, most).items():
-            decoded = self._decode([batch[i] for i in rows], options, limit)
-            outputs.update(zip(rows, decoded, strict=True))
-        tokens = [outputs[i] for i in range(len(batch))]
+            decoded = self._decode([batch[i] for i in rows], options, limit, count)
+            outputs |= {row: decoded[n * count :][:count] for n, row in enumerate(rows)}
+        tokens = [output for i in range(len(batch)) for output in outputs[i]]
+        sources = [row for row in batch for _ in range(count)]
         # A pass of its own costs less than keeping the distribution over the vocabulary of every
         # step and beam, which is what `generate` would do to return scores.
-        return [
+        generations = [
             Generation(
                 tuple(output),
                 self._tokenizer.decode(output),
                 sum(scores) / len(scores) if scores else None,
                 truncated=output[-1:] != [self._tokenizer.end],
             )
-            for output, scores in zip(tokens, self.score(batch, tokens), strict=True)
+            for output, scores in zip(tokens, self.score(sources, tokens), strict=True)
         ]
+        return [generations[i : i + count] for i in range(0, len(generations), count)]
 
     def score(self, sources: Sequence[Tokens], targets: Sequence[Tokens]) -> list[list[float]]:
         """Give the log-probability of each target token."""
@@ -207,8 +220,9 @@ class TransformersEngine:
         self._model = None
 
     def _decode(
-        self, rows: list[Tokens], options: GenerationOptions, limit: int
+        self, rows: list[Tokens], options: GenerationOptions, limit: int, count: int
     ) -> list[list[int]]:
+        """`count` outputs for each row, those of a row together."""
         import torch
         from transformers import GenerationConfig
 
@@ -216,6 +230,7 @@ class TransformersEngine:
         beams = options.beam_size > 1
         config = GenerationConfig(
             num_beams=options.beam_size,
+            num_return_sequences=count,
             # The rule that CTranslate2 has too: stop at the first `num_beams` finished hypotheses.
             early_stopping=beams,
             length_penalty=options.length_penalty if beams else None,

@@ -99,6 +99,31 @@ def test_the_engines_give_the_same_tokens(reference, fast, options):
     assert len({g.tokens for g in found}) > 1
 
 
+@pytest.mark.parametrize("name", ["reference", "fast"])
+@pytest.mark.parametrize("more", [{}, {"no_repeat_ngram_size": 3}, {"length_penalty": 0.4}])
+def test_a_search_gives_all_its_hypotheses_the_best_first(name, more, request):
+    engine = request.getfixturevalue(name)
+    options = GenerationOptions(beam_size=3, max_new_tokens=24, min_new_tokens=0, **more)
+    rows = engine.tokenize([SENTENCES[0], *SENTENCES])
+    found = engine.hypotheses(rows, options)
+    for several, best in zip(found, engine.generate(rows, options), strict=True):
+        assert (several[0].tokens, several[0].text) == (best.tokens, best.text)
+        assert len({one.tokens for one in several}) == 3
+        power = options.length_penalty
+        ranked = [one.score * len(one.tokens) ** (1 - power) for one in several]
+        assert more.get("no_repeat_ngram_size") or ranked == sorted(ranked, reverse=True)
+        for one in several:
+            (scores,) = engine.score([rows[found.index(several)]], [one.tokens])
+            assert one.score == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+
+
+def test_the_engines_have_the_same_hypotheses(reference, fast):
+    options = GenerationOptions(beam_size=4, max_new_tokens=24)
+    rows = fast.tokenize(SENTENCES)
+    expected, found = reference.hypotheses(rows, options), fast.hypotheses(rows, options)
+    assert [[g.tokens for g in row] for row in found] == [[g.tokens for g in r] for r in expected]
+
+
 # BART by greedy search only: it forces a first token, whose probability (nearly 1 once trained,
 # but not here) counts for the beams of one engine and not of the other.
 @pytest.mark.parametrize(
@@ -474,6 +499,13 @@ def test_a_model_that_does_not_load_for_memory_goes_to_the_cpu(fake_engine, capl
     assert [e.device for e in loaded] == ["cpu"]
     (message,) = warnings_in(caplog)
     assert "cuda:1 gave out (loading failed: CUDA failed" in message
+
+
+def test_asking_for_all_hypotheses_survives_too(fake_engine, caplog):
+    engine, _ = resilient(fake_engine, "cuda", on_accelerators(OUT_OF_MEMORY))
+    found = engine.hypotheses(engine.tokenize(TEXTS), GenerationOptions())
+    assert [row[0] for row in found] == expected(fake_engine)
+    assert (engine.device, len(warnings_in(caplog))) == ("cpu", 1)
 
 
 def test_scoring_survives_too(fake_engine, caplog):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from khulasa.models.engine import GenerationOptions
+from khulasa.models.engine import Generation, GenerationOptions
 from khulasa.models.errors import ConfigError
 from khulasa.models.guards import FLAGS, GuardOptions
 from khulasa.models.translator import Translator, TranslatorOptions, split_at_spaces
@@ -152,8 +152,29 @@ def test_a_flagged_output_is_decoded_once_more_with_stricter_options():
     assert len(seen) == 4
     first, second = seen[0], seen[-1]
     assert (first.no_repeat_ngram_size, first.beam_size) == (0, 2)
-    assert (second.no_repeat_ngram_size, second.beam_size) == (3, 4)
+    assert (second.no_repeat_ngram_size, second.beam_size) == (3, 8)
     assert fine.retried
+
+
+class Several(tiny.FakeEngine):
+    """Has more than one hypothesis when it is asked for all."""
+
+    def __init__(self, *replies: str) -> None:
+        super().__init__(lambda text, _: replies[0])
+        self.replies = replies
+
+    def hypotheses(self, batch, options):
+        found = [Generation((0,), text, -1.0 - i, False) for i, text in enumerate(self.replies)]
+        return [found for _ in self.generate(batch, options)]
+
+
+def test_of_all_hypotheses_of_the_second_try_the_one_that_keeps_most_is_taken():
+    replies = ("Many came.", "Acme sold many.", "Acme sold 250.", "250 were sold by Acme.")
+    sure = TranslatorOptions(guards=GuardOptions(min_score=None))
+    (result,) = Translator(Several(*replies), sure).translate(["باعت Acme نحو 250."])
+    assert (result.target, result.flags, result.retried) == ("Acme sold 250.", (), True)
+    (fine,) = Translator(Several("Acme sold 250.", "250.")).translate(["باعت Acme نحو 250."])
+    assert (fine.target, fine.retried) == ("Acme sold 250.", False)
 
 
 def test_a_second_try_that_is_no_better_is_not_taken():

@@ -291,6 +291,11 @@ class FakeEngine:
             results.append(Generation(tokens, shown, -len(shown) / 100, truncated=reply is None))
         return results
 
+    def hypotheses(
+        self, batch: Sequence[Sequence[int]], options: GenerationOptions
+    ) -> list[list[Generation]]:
+        return [[result] for result in self.generate(batch, options)]
+
     def score(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
     ) -> list[list[float]]:
