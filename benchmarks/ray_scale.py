@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few minutes, to try it")
     parser.add_argument("--documents", type=int, help="[default: 20000, quick: 1500]")
     parser.add_argument("--rounds", type=int, help="[default: 3, quick: 1]")
-    parser.add_argument("--milliseconds", type=float, default=5.0, help="of arithmetic a document")
+    parser.add_argument("--milliseconds", type=float, default=10.0, help="of arithmetic a document")
     parser.add_argument("--shipped", type=int, help="documents for the shipped models")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/scale.md")
     parser.add_argument("--simulate", nargs="?", type=Path, const=FIGURES, metavar="JSON")
