@@ -6,10 +6,11 @@ process that holds a model is kept to one CPU. They take turns, and each run is 
 own. Then it measures what one CPU does with the shipped models, stage by stage, and how fast
 documents are read, counted and joined.
 
-Run: python benchmarks/ray_scale.py [--quick] [--write]
+Run: python benchmarks/ray_scale.py [--quick] [--write] [--part runs | --part costs]
      python benchmarks/ray_scale.py --simulate [build/ray_scale.json]
 
-`--simulate` says how long corpora up to a billion documents take by the figures of the last run.
+With `--part` only the runs are timed, or only what the simulation is made of; the other figures are
+those of the last run. `--simulate` says how long corpora up to a billion documents take by them.
 """
 
 # The folders install under `khulasa.`, which a type checker reading the disk cannot follow.
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="[default: 3, quick: 1]")
     parser.add_argument("--milliseconds", type=float, default=10.0, help="of arithmetic a document")
     parser.add_argument("--shipped", type=int, help="documents for the shipped models")
+    parser.add_argument("--part", choices=("runs", "costs"), help="[default: both]")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/scale.md")
     parser.add_argument("--simulate", nargs="?", type=Path, const=FIGURES, metavar="JSON")
     parser.add_argument("--one", nargs=2, metavar=("RUN", "JOB"), help=argparse.SUPPRESS)
@@ -81,8 +83,14 @@ def main() -> None:
             # Else Ray's workers, but not one process, give way to whatever else the machine does.
             "RAY_worker_niceness": "0",
         }
-        figures = measure(Path(scratch), documents, rounds, options.milliseconds, shipped)
-    figures["quick"] = options.quick
+        job = {"corpus": f"{scratch}/corpus.jsonl", "scratch": scratch}
+        figures = json.loads(FIGURES.read_text(encoding="utf-8")) if options.part else {}
+        if options.part != "costs":
+            figures |= time_runs(job, documents, rounds, options.milliseconds)
+            figures["quick"] = options.quick
+        if options.part != "runs":
+            starts = [run["start"] for run in figures["runs"]["ray1"]]
+            figures |= measure_costs(job, documents, shipped, statistics.median(starts))
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     publish(report(figures), MEASURED, options.write)
@@ -102,16 +110,16 @@ def publish(lines: Sequence[str], marks: tuple[str, str], write: bool) -> None:
 # --- measuring ---
 
 
-def measure(
-    scratch: Path, documents: int, rounds: int, milliseconds: float, shipped: int
+def time_runs(
+    job: dict[str, Any], documents: int, rounds: int, milliseconds: float
 ) -> dict[str, Any]:
-    """Time the runs in turns, then what the simulation is made of."""
+    """Time the runs in turns."""
     from bench import processor
     from workload import cpus, write_corpus
 
-    corpus = scratch / "corpus.jsonl"
-    write_corpus(corpus, documents)
-    job = {"corpus": str(corpus), "scratch": str(scratch), "work": calibrated(milliseconds)}
+    scratch = Path(job["scratch"])
+    write_corpus(Path(job["corpus"]), documents)
+    job = job | {"work": calibrated(milliseconds)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for number in range(1, rounds + 1):
         for name, results in runs.items():
@@ -120,24 +128,35 @@ def measure(
         # The same work was done, whoever did it.
         outputs = {(scratch / f"{name}.jsonl").read_bytes() for name in RUNS}
         assert len(outputs) == 1, "the outputs differ"
-    note(f"the shipped models, {shipped} documents")
-    write_corpus(corpus, shipped)
-    job |= {"work": 0, "output": str(scratch / "shipped.jsonl")}
-    models = started("local", job)
-    on_ray = started("ray1", job | {"output": str(scratch / "shipped-ray.jsonl")})
-    note("what a shard costs; reading, counting and joining")
-    costs = Costs(
-        work=sum(models["stages"].values()) / shipped,
-        start=statistics.median(r["start"] for r in runs["ray1"]) + on_ray["loading"],
-        shard=shard_cost(job, corpus, documents),
-        noise=0.15,
-        **pieces(corpus, documents, Path(job["output"]), shipped),
-    )
     return {
         "machine": {"processor": processor(), "cpus": cpus()},
         "documents": documents,
         "milliseconds": milliseconds,
         "runs": runs,
+    }
+
+
+def measure_costs(
+    job: dict[str, Any], documents: int, shipped: int, start: float
+) -> dict[str, Any]:
+    """Measure what the simulation is made of; a cluster takes `start` seconds to start."""
+    from workload import write_corpus
+
+    corpus, scratch = Path(job["corpus"]), Path(job["scratch"])
+    note(f"the shipped models, {shipped} documents")
+    write_corpus(corpus, shipped)
+    job = job | {"work": 0, "output": str(scratch / "shipped.jsonl")}
+    models = started("local", job)
+    on_ray = started("ray1", job | {"output": str(scratch / "shipped-ray.jsonl")})
+    note("what a shard costs; reading, counting and joining")
+    costs = Costs(
+        work=sum(models["stages"].values()) / shipped,
+        start=start + on_ray["loading"],
+        shard=shard_cost(job, corpus, documents),
+        noise=0.15,
+        **pieces(corpus, documents, Path(job["output"]), shipped),
+    )
+    return {
         "shipped": {
             "documents": shipped,
             "stages": models["stages"],
