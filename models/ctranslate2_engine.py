@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,9 @@ class CTranslate2Engine:
         ]
         if options.repetition_penalty != 1 or options.no_repeat_ngram_size:
             # Penalties change the probabilities that a search reports: ask for the plain ones.
-            sources = [row for row in rows for _ in range(count)]
+            sources = [
+                r for r, result in zip(rows, results, strict=True) for _ in result.hypotheses
+            ]
             scores = [sum(s) / len(s) if s else None for s in self.score(sources, outputs)]
         else:
             # The search divides by the length to the power of the penalty: undo that.
@@ -183,7 +186,7 @@ class CTranslate2Engine:
                 score * len(output) ** power if output else None
                 for score, output in zip(reported, outputs, strict=True)
             ]
-        generations = [
+        generations = (
             Generation(
                 tuple(output),
                 self._tokenizer.decode(output),
@@ -191,8 +194,8 @@ class CTranslate2Engine:
                 truncated=output[-1:] != [end],
             )
             for output, score in zip(outputs, scores, strict=True)
-        ]
-        return [generations[i : i + count] for i in range(0, len(generations), count)]
+        )
+        return [list(islice(generations, len(result.hypotheses))) for result in results]
 
     @property
     def _has_pad(self) -> bool:
