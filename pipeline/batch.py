@@ -265,6 +265,8 @@ def _how_to_go_on(parts: Parts | UrlParts, identity: dict[str, Any]) -> str:
     if not is_resumable(identity):
         return "A run that reads stdin cannot go on: run it again from the start."
     done = sum_of(parts.shards, parts.numbers()).items
+    if not done:
+        return "No record was done yet."
     return (
         f"{done:,} records are done and kept in {parts.folder}. Run the same command again to go "
         "on from there."
