@@ -6,6 +6,7 @@ Small models copy badly what they have never seen: 2005 becomes 20005, Excelsior
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 from .guards import LATIN_WORD, NUMBER, NUMBER_WORD, digits_of, latin_lost, number_changes
@@ -20,26 +21,32 @@ _ARABIC_MARKS = str.maketrans("٫٬", ".,")
 def repair_numbers(source: str, target: str) -> str | None:
     """The translation with the source's numbers in place of wrong ones, None if that is not plain.
 
-    Each wrong number is replaced by the lost one that is most like it; a single wrong one by the
-    single lost one, however unlike. Nothing else is touched, and the result agrees with the source
-    by `number_changes`, or there is none.
+    Each number that the source has not is replaced by the one most like it that the translation
+    lacks, and that stands for one only; a single wrong one by the single lost one, however unlike.
+    Nothing else is touched, and by `number_changes` fewer are wrong then.
     """
     changed = number_changes(source, target)
     if not changed:
         return None
     right = {digits_of(text): text for text in NUMBER.findall(source)}
-    wrong = {text: digits_of(text) for text in NUMBER.findall(target)}
-    wrong = {text: digits for text, digits in wrong.items() if digits not in right}
-    lost = [digits for digits in right if digits in changed]
+    there = {text: digits_of(text) for text in NUMBER.findall(target)}
+    wrong = {text: digits for text, digits in there.items() if digits not in right}
+    # Small ones may stand there as words, so that not all of these are lost.
+    absent = [digits for digits in right if digits not in there.values()]
+    lost = [digits for digits in absent if digits in changed]
     # A number that the Arabic spells out is no error, so that the only one may yet be right.
-    certain = len(wrong) == len(lost) == 1 and not NUMBER_WORD.search(source)
-    choices = {}
-    for text, digits in wrong.items():
-        likeness, best = max(((_likeness(one, digits), one) for one in lost), default=(0.0, ""))
-        if certain or likeness >= _ALIKE:
-            choices[text] = _written(right[best])
-    repaired = NUMBER.sub(lambda found: choices.get(found[0], found[0]), target)
-    return None if number_changes(source, repaired) else repaired
+    if len(wrong) == len(lost) == 1 and not NUMBER_WORD.search(source):
+        choices = {next(iter(wrong)): lost[0]}
+    else:
+        choices = _matched(
+            (likeness, digits, text)
+            for digits in absent
+            for text, other in wrong.items()
+            if (likeness := _likeness(digits, other)) >= _ALIKE
+        )
+    written = {text: _written(right[digits]) for text, digits in choices.items()}
+    repaired = NUMBER.sub(lambda found: written.get(found[0], found[0]), target)
+    return repaired if len(number_changes(source, repaired)) < len(changed) else None
 
 
 def repair_latin(source: str, target: str) -> str | None:
@@ -52,19 +59,24 @@ def repair_latin(source: str, target: str) -> str | None:
     lost = latin_lost(source, target)
     right = {word.casefold() for word in LATIN_WORD.findall(source)}
     wrong = [w for w in dict.fromkeys(LATIN_WORD.findall(target)) if w.casefold() not in right]
-    pairs = [
+    choices = _matched(
         (likeness, word, text)
         for word in lost
         for text in wrong
         if word[0] == text[0] and (likeness := _likeness(word, text)) >= _ALIKE_WORDS
-    ]
-    choices: dict[str, str] = {}
-    for _, word, text in sorted(pairs, key=lambda pair: -pair[0]):
-        if text not in choices and word not in choices.values():
-            choices[text] = word
+    )
     if not choices:
         return None
     return LATIN_WORD.sub(lambda found: choices.get(found[0], found[0]), target)
+
+
+def _matched(pairs: Iterable[tuple[float, str, str]]) -> dict[str, str]:
+    """For each wrong text what it stands for, from (likeness, right, wrong); each once at most."""
+    choices: dict[str, str] = {}
+    for _, right, wrong in sorted(pairs, key=lambda pair: -pair[0]):
+        if wrong not in choices and right not in choices.values():
+            choices[wrong] = right
+    return choices
 
 
 # Up to twelve words, and the same again right behind, twice or more.
