@@ -116,7 +116,7 @@ def arabic_share(text: str) -> float:
 _WORD = re.compile(r"\w+")
 # Within a word: three to six letters three times ("reinforforforcement"), two letters four times,
 # one letter six times. Bounded, hence linear.
-_STUTTER = re.compile(r"([^\W\d_]{3,6}?)\1{2}|([^\W\d_]{2})\2{3}|([^\W\d_])\3{5}")
+STUTTER = re.compile(r"([^\W\d_]{3,6}?)\1{2,}|([^\W\d_]{2})\2{3,}|([^\W\d_])\3{5,}")
 _LONGEST_PHRASE = 12
 
 
@@ -135,19 +135,20 @@ def loops(text: str, options: GuardOptions | None = None) -> bool:
         if ratio > options.max_compression:
             return True
     words = _WORD.findall(text.casefold())
-    return _phrase_loops(words) or _STUTTER.search(text) is not None
+    return _phrase_loops(words) or STUTTER.search(text) is not None
 
 
 def _phrase_loops(words: list[str]) -> bool:
     for size in range(1, min(_LONGEST_PHRASE, len(words) // 3) + 1):
         run = 0
         # A phrase of `size` words that comes n times is (n - 1) * size words equal to the word
-        # `size` places before.
+        # `size` places before. The last word may go on: "new new newspapers".
         needed = 2 * size
         for word, before in zip(words[size:], words, strict=False):
+            goes_on = run == needed - 1 and len(before) > 2 and word.startswith(before)
             run = run + 1 if word == before else 0
             # Digits repeat in tables and scores: "0 0 0 0" is no loop.
-            if run >= needed and not word.isdecimal():
+            if (run >= needed or goes_on) and not word.isdecimal():
                 return True
     return False
 

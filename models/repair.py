@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from .guards import LATIN_WORD, NUMBER, NUMBER_WORD, digits_of, latin_lost, number_changes
+from .guards import LATIN_WORD, NUMBER, NUMBER_WORD, STUTTER, digits_of, latin_lost, number_changes
 
 # Digits that two numbers must share, in order, over all of both: 20 and 200 do, 20 and 85 do not.
 _ALIKE = 0.5
@@ -81,18 +81,21 @@ def _matched(pairs: Iterable[tuple[float, str, str]]) -> dict[str, str]:
 
 # Up to twelve words, and the same again right behind, twice or more.
 _LOOP = re.compile(r"(?<!\w)(\w+(?:\W+\w+){0,11}?)(?:\W+\1(?!\w)){2,}", re.IGNORECASE)
+# A word twice or more, before one that begins with it: "new new newspapers".
+_BEGUN = re.compile(r"(?<!\w)(\w{3,})(?:\W+\1(?!\w))+\W+(?=\1\w)", re.IGNORECASE)
 
 
 def repair_loops(target: str) -> str | None:
-    """The text with each phrase that comes three times in a row or more once only.
+    """The text with each phrase, or stretch of letters, that comes three times in a row once only.
 
-    None if there is none. Repeated digits are let be, as in a table.
+    Or more times. None if there is none. Repeated digits are let be, as in a table.
     """
 
     def once(found: re.Match[str]) -> str:
         return found[1] if any(map(str.isalpha, found[1])) else found[0]
 
-    repaired = _LOOP.sub(once, target)
+    repaired = _BEGUN.sub("", _LOOP.sub(once, target))
+    repaired = STUTTER.sub(lambda found: next(filter(None, found.groups())), repaired)
     return None if repaired == target else repaired
 
 

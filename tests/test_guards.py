@@ -158,6 +158,9 @@ def test_senseless_thresholds_are_refused(values):
         ("The spepepepe of the state.", True),
         ("He laughed: hahaha.", False),
         ("The assessors assess banana and Mississippi.", False),
+        ("A hand hand handwritten note.", True),
+        ("He had had hadrons; of of office.", True),
+        ("Of of office, no no nobody.", False),
     ],
 )
 def test_a_word_that_stutters_is_a_loop(text, stutters):

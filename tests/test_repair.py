@@ -113,6 +113,10 @@ def test_a_repair_loses_no_word_and_adds_none(left, right):
         ("It is fresh, it is fresh, it is fresh.", "It is fresh."),
         ("no, no, no, and now now now", "no, and now"),
         ("one two one two one two three", "one two three"),
+        ("A new new newspaper said.", "A newspaper said."),
+        ("He said, accord, accord, accordance.", "He said, accordance."),
+        ("In Richarcharchar Street.", "In Richar Street."),
+        ("Before UNOOOOOOO.", "Before UNO."),
     ],
 )
 def test_a_loop_is_said_once(target, repaired):
@@ -121,7 +125,14 @@ def test_a_loop_is_said_once(target, repaired):
 
 @pytest.mark.parametrize(
     "target",
-    ["It had had no rain.", "0 0 0 0 in the table", "hand hand handwritten", "", "a b a b a"],
+    [
+        "It had had no rain.",
+        "0 0 0 0 in the table",
+        "hand handwritten",
+        "of of office",
+        "",
+        "a b a b a",
+    ],
 )
 def test_what_does_not_loop_is_left(target):
     assert repair_loops(target) is None
