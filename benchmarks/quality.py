@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--tsv", type=Path, nargs="*", default=[])
     parser.add_argument("--translator", default="khulasa-ar-en")
     parser.add_argument("--summarizer", default="khulasa-summary")
-    parser.add_argument("--beam-size", type=int, default=8)
+    parser.add_argument("--beam-size", type=int, default=4)
     parser.add_argument("--shortlist", type=Path, help="also translate with this, and compare")
     options = parser.parse_args()
     sets = {str(path.name): read_tsv(path) for path in options.tsv}

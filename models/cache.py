@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,9 +66,22 @@ class TranslationCache:
             run("ROLLBACK")
             raise sqlite3.DatabaseError("it was made by something else")
         run("COMMIT")
-        run("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         run("PRAGMA synchronous = NORMAL")
         run("SELECT key, value FROM translations LIMIT 1").fetchone()
+
+    def _write_ahead(self) -> None:
+        """Switch to write-ahead logging, for which SQLite itself does not wait."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > end:
+                    raise
+            time.sleep(0.02)
 
     def get(self, key: str, texts: Sequence[str]) -> dict[str, list[Any]]:
         """Give what is kept for those of the texts that are there."""

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,8 +136,25 @@ def test_a_directory_that_cannot_be_made_is_a_wrong_configuration(tmp_path):
         TranslationCache(tmp_path / "file" / "cache")
 
 
+def test_whoever_opens_it_first_may_still_be_reading(tmp_path):
+    path = tmp_path / "cache"
+    TranslationCache(path).close()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM translations").fetchall()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite3.connect(path).execute("PRAGMA journal_mode = WAL")
+    threading.Timer(0.3, other.close).start()
+    cache = TranslationCache(path)
+    cache.put("k", {"a": ("b", (), False, 1, None)})
+    assert list(cache.get("k", ["a"])) == ["a"]
+    cache.close()
+
+
 WRITER = """
 import sys
+import threading
 from khulasa.models.cache import TranslationCache
 cache = TranslationCache(sys.argv[1])
 print("ready", flush=True)
