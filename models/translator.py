@@ -36,7 +36,7 @@ Splitter = Callable[[str, Callable[[str], int], int], list[str]]
 
 # No single character becomes more tokens, even where one sign stands for a phrase.
 _SHORTEST_LIMIT = 48
-# A number or name that the best hypothesis has lost is often in another one of eight, seldom of four,
+# A number or name that the best hypothesis has lost is often in another of eight, seldom of four,
 # and of sixteen no more often.
 _SECOND_BEAM = 8
 
