@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from khulasa.models.checkpoint import resolve
 from khulasa.models.engine import GenerationOptions, load_engine
@@ -26,9 +27,17 @@ from khulasa.models.training.config import (
 )
 from khulasa.models.training.corpus import article_choices, load_corpus, oracle, rejection
 from khulasa.models.training.initialization import build_marian, continued_model
+from khulasa.models.training.noise import UNKNOWN_ID, Noise
 from khulasa.models.training.ranking import Ranking, pack, thin
-from khulasa.models.training.recipe import encode, export, train, vocabulary_pieces
-from khulasa.models.training.trainer import collate
+from khulasa.models.training.recipe import (
+    IMPOSSIBLE,
+    encode,
+    export,
+    reference_loss,
+    train,
+    vocabulary_pieces,
+)
+from khulasa.models.training.trainer import Trainer, collate
 
 WORDS = {
     "كتاب": "book", "بيت": "house", "ولد": "boy", "مدينة": "city", "ماء": "water",
@@ -111,6 +120,65 @@ def test_a_run_resumed_from_its_saved_state_ends_in_the_same_weights(material, f
     train(configuration(material), tmp_path)
     for name, weight in weights(finished).items():
         assert torch.equal(weight, weights(tmp_path)[name]), name
+
+
+def noisy(material: Path, **options: float) -> TrainingConfig:
+    values = configuration(material, total_updates=4, cooldown_updates=0).model_dump()
+    values["noise"] = {"segmentation": 0.2, "source_masking": 0.2, "target_masking": 0.2} | options
+    values["checkpoints"]["every"] = 2
+    return TrainingConfig.model_validate(values)
+
+
+def test_a_noisy_run_ends_in_the_same_weights_when_it_is_resumed(material, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def kill(updates: int, _figures: object) -> None:
+        if updates == 4:
+            raise KilledError
+
+    train(noisy(material), tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(noisy(material), tmp_path / "resumed", kill)
+    train(noisy(material), tmp_path / "resumed")
+    train(noisy(material, source_masking=0.0), tmp_path / "other")
+    whole, resumed, other = (weights(tmp_path / name) for name in ("whole", "resumed", "other"))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+    assert not all(torch.equal(weight, other[name]) for name, weight in whole.items())
+
+
+def test_noise_hides_what_is_read_and_never_what_is_to_be_written(material, finished):
+    found = {}
+
+    class Spy(Noise):
+        def segment(self, example, random):
+            found["examples"] = found.get("examples", 0) + 1
+            return super().segment(example, random)
+
+    config = noisy(material, segmentation=0.0)
+    pieces = vocabulary_pieces(finished / "tokenizer")
+    corpus = load_corpus("pairs", config.sources["pairs"], config.filters, "translator")
+    examples = encode(corpus.pairs[:40], finished / "tokenizer", 512)
+    model, pad = small_model(finished)
+    spy = Spy(config.noise, pieces, np.arange(pad), 512)
+    trainer = Trainer(
+        config, model, examples, [40], [1.0], finished / "nothing", np.arange(pad), noise=spy
+    )
+    batch = trainer._batch()
+    assert found["examples"] == len(batch.target)
+    unknown = UNKNOWN_ID
+    assert (batch.source == unknown).any() and (batch.target_input == unknown).any()
+    assert not (batch.target == unknown).any()
+    assert (batch.target_input[:, 0] == pad).all()
+    shown = batch.target_input[:, 1:] != unknown
+    assert torch.equal(batch.target_input[:, 1:][shown], batch.target[:, :-1][shown])
+
+
+def test_noise_is_for_translators(articles):
+    values = ranking_configuration(articles).model_dump()
+    values["noise"] = {"segmentation": 0.1}
+    with pytest.raises(ValidationError, match="noise"):
+        TrainingConfig.model_validate(values)
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +331,36 @@ def test_the_log_tells_loss_speed_and_the_signs_of_a_collapsed_encoder(finished)
     assert row["updates"] == "20"
     for name in ("loss", "shuffled_cross_entropy", "encoder_deviation", "chrf", "bleu"):
         assert float(row[name]) >= 0
+    assert 0 < float(row["dev_cross_entropy"]) < 10
     assert float(row["tokens_per_second"]) > 0
+
+
+def test_the_loss_of_references_is_that_of_their_tokens_which_can_be_written(finished):
+    model, pad = small_model(finished)
+    example = encode([("رأى ولد بيت .", "saw boy house .")], finished / "tokenizer", 512)[0]
+    source, target = (
+        torch.from_numpy(ids).long()[None] for ids in (example.source, example.target)
+    )
+    inputs = torch.cat([torch.tensor([[pad]]), target[:, :-1]], 1)
+    with torch.no_grad():
+        logits = model(input_ids=source, decoder_input_ids=inputs).logits[0]
+    losses = torch.nn.functional.cross_entropy(logits, target[0], reduction="none")
+    longer = encode([("رأى", "saw saw saw saw saw saw")], finished / "tokenizer", 512)[0]
+    assert reference_loss(model, [example]) == pytest.approx(float(losses.mean()), rel=1e-4)
+    together = reference_loss(model, [example, longer])
+    parts = [(reference_loss(model, [e]), len(e.target)) for e in (example, longer)]
+    assert together == pytest.approx(
+        sum(loss * n for loss, n in parts) / sum(n for _, n in parts), rel=1e-4
+    )
+    first = target[0, 0]
+    impossible = target[0] == first
+    with torch.no_grad():
+        model.final_logits_bias[0, first] = IMPOSSIBLE
+    without = reference_loss(model, [example])
+    with torch.no_grad():
+        masked = model(input_ids=source, decoder_input_ids=inputs).logits[0]
+    losses = torch.nn.functional.cross_entropy(masked, target[0], reduction="none")
+    assert without == pytest.approx(float(losses[~impossible].mean()), rel=1e-4)
 
 
 def test_an_exported_model_decodes_alike_in_both_engines(finished, tmp_path, monkeypatch):

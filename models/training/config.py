@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import ConfigError
 
@@ -74,6 +74,8 @@ class ModelConfig(_Section):
     encoder_layers: int = 4
     decoder_layers: int = 2
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    activation_dropout: float = Field(default=0.0, ge=0, lt=1)
     max_positions: int = 512
     embedding_start: Literal["random", "alignment"] = "random"
     outputs: Literal["all", "targets"] = "all"
@@ -90,6 +92,23 @@ class AlignmentConfig(_Section):
     weight: float = Field(default=0.0, ge=0)
     final_weight: float = Field(default=0.0, ge=0)
     decay_updates: int = Field(default=3000, gt=0)
+
+
+class NoiseConfig(_Section):
+    """What is done to a translator's examples, anew each time that they are seen; 0 is nothing.
+
+    `segmentation` is the share of pieces that are broken in two, on both sides; `source_masking`
+    the share of source tokens that are read as unknown, `target_masking` that of the target's
+    tokens as the decoder reads them: what it is to write stays whole.
+    """
+
+    segmentation: float = Field(default=0.0, ge=0, lt=1)
+    source_masking: float = Field(default=0.0, ge=0, lt=1)
+    target_masking: float = Field(default=0.0, ge=0, lt=1)
+
+    def is_on(self) -> bool:
+        """Whether there is any noise."""
+        return max(self.segmentation, self.source_masking, self.target_masking) > 0
 
 
 class RankingConfig(_Section):
@@ -159,10 +178,18 @@ class TrainingConfig(_Section):
     vocabulary: VocabularyConfig = VocabularyConfig()
     model: ModelConfig = ModelConfig()
     alignment: AlignmentConfig = AlignmentConfig()
+    noise: NoiseConfig = NoiseConfig()
     ranking: RankingConfig = RankingConfig()
     optimization: OptimizationConfig = OptimizationConfig()
     validation: ValidationConfig | None = None
     checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _noise_is_for_translators(self) -> TrainingConfig:
+        # A summarizer learns to copy, and its sentences are found in the tokens as they are.
+        if self.task != "translator" and self.noise.is_on():
+            raise ValueError("noise: only for task: translator")
+        return self
 
 
 def load_training_config(path: Path, settings: tuple[str, ...] = ()) -> TrainingConfig:

@@ -39,8 +39,8 @@ def build_marian(shape: ModelConfig, vocabulary: int) -> Any:
             decoder_ffn_dim=shape.feed_forward,
             activation_function="relu",
             dropout=shape.dropout,
-            attention_dropout=0.0,
-            activation_dropout=0.0,
+            attention_dropout=shape.attention_dropout,
+            activation_dropout=shape.activation_dropout,
             max_position_embeddings=shape.max_positions,
             scale_embedding=True,
             share_encoder_decoder_embeddings=True,
@@ -89,6 +89,8 @@ def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
         )
     config = copy.deepcopy(trained.config)
     config.dropout, config.max_position_embeddings = shape.dropout, shape.max_positions
+    config.attention_dropout = shape.attention_dropout
+    config.activation_dropout = shape.activation_dropout
     config.encoder_layers += shape.add_encoder_layers
     config.num_hidden_layers = config.encoder_layers
     config.decoder_layers += shape.add_decoder_layers

@@ -9,7 +9,10 @@ from ..errors import InputError, KhulasaError
 
 # A panel of the picture: its title, and the columns of the log that it shows.
 _PANELS = (
-    ("Cross-entropy (nats a token)", ("cross_entropy", "shuffled_cross_entropy")),
+    (
+        "Cross-entropy (nats a token)",
+        ("cross_entropy", "shuffled_cross_entropy", "dev_cross_entropy"),
+    ),
     ("Encoder deviation over positions", ("encoder_deviation",)),
     ("Development set", ("chrf", "bleu")),
     ("Tokens a second", ("tokens_per_second",)),
@@ -33,7 +36,10 @@ def plot_log(folder: Path, picture: Path) -> None:
     figure = Figure(figsize=(10, 7), layout="constrained")
     for axes, (title, columns) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
         for column in columns:
-            points = [(int(row["tokens"]) / 1e6, float(row[column])) for row in rows if row[column]]
+            # The log of an older run may lack a column.
+            points = [
+                (int(row["tokens"]) / 1e6, float(row[column])) for row in rows if row.get(column)
+            ]
             axes.plot(*zip(*points, strict=True) if points else ((), ()), label=column, lw=1)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("million target tokens", fontsize=8)

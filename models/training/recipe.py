@@ -17,6 +17,7 @@ from .alignment import TranslationTable, copy_alignment, soft_alignment, train_i
 from .batches import Candidates, Example
 from .config import TrainingConfig, ValidationConfig
 from .corpus import Choice, Corpus, Pair, article_choices, load_corpus, normalize, read_pairs
+from .noise import Noise
 from .vocabulary import TOKENIZER_FILES, copy_vocabulary, train_vocabulary
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def train(
         folder,
         outputs,
         guide if config.alignment.weight else None,
+        Noise(config.noise, pieces, outputs, longest) if config.noise.is_on() else None,
         validator(config.validation, config.task, tokenizer) if config.validation else None,
         progress,
     )
@@ -220,11 +222,15 @@ def starting_model(
 def validator(
     options: ValidationConfig, task: str, tokenizer: Path
 ) -> Callable[[Any], dict[str, float]]:
-    """A function that decodes the development set greedily and gives chrF and BLEU."""
+    """A function that measures a model on the development set.
+
+    It gives the cross-entropy of the references (nats a token; against that of training it shows
+    what was learned by heart), and chrF and BLEU of greedy output.
+    """
     pairs = [(normalize(source), target) for source, target in read_pairs(options, task)]
     # Every nth pair, so that the sample does not come from the first articles alone.
     pairs = pairs[:: max(1, len(pairs) // options.examples)][: options.examples]
-    examples = encode([(source, "") for source, _ in pairs], tokenizer, 10_000)
+    examples = encode([(source, normalize(target)) for source, target in pairs], tokenizer, 10_000)
     references = [target for _, target in pairs]
 
     def validate(model: Any) -> dict[str, float]:
@@ -232,11 +238,40 @@ def validator(
 
         hypotheses = greedy(model, [example.source for example in examples], tokenizer)
         return {
+            "dev_cross_entropy": reference_loss(model, examples),
             "chrf": sacrebleu.corpus_chrf(hypotheses, [references]).score,
             "bleu": sacrebleu.corpus_bleu(hypotheses, [references]).score,
         }
 
     return validate
+
+
+def reference_loss(model: Any, examples: Sequence[Example]) -> float:
+    """Cross-entropy of targets in nats a token, over the tokens that the model may write."""
+    import torch
+    from torch.nn import functional
+
+    from .trainer import collate
+
+    pad = model.config.pad_token_id
+    ordered = sorted(examples, key=lambda example: len(example.source))
+    model.eval()
+    total, tokens = 0.0, 0
+    for first in range(0, len(ordered), 32):
+        batch = collate(ordered[first : first + 32], pad, None)
+        with torch.inference_mode():
+            logits = model(
+                input_ids=batch.source,
+                attention_mask=batch.source_mask,
+                decoder_input_ids=batch.target_input,
+            ).logits
+        # Pieces that no training target had are impossible, and say nothing of the others.
+        counted = batch.target_mask & (model.final_logits_bias[0] == 0)[batch.target]
+        total += float(
+            functional.cross_entropy(logits[counted], batch.target[counted], reduction="sum")
+        )
+        tokens += int(counted.sum())
+    return total / tokens
 
 
 def greedy(model: Any, sources: Sequence[np.ndarray], tokenizer: Path) -> list[str]:

@@ -24,6 +24,7 @@ from torch.nn import functional
 from .alignment import Ids
 from .batches import BatchStream, Example, Position
 from .config import OptimizationConfig, TrainingConfig
+from .noise import Noise
 from .ranking import Lists, Ranking, pack, thin
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ LOG_EVERY = 50
 COLUMNS: tuple[str, ...] = (
     "updates", "seconds", "epoch", "tokens", "learning_rate", "batch_tokens", "loss",
     "cross_entropy", "shuffled_cross_entropy", "encoder_deviation", "tokens_per_second",
-    "chrf", "bleu", "ranking",
+    "chrf", "bleu", "ranking", "dev_cross_entropy",
 )  # fmt: skip
 
 
@@ -43,6 +44,7 @@ COLUMNS: tuple[str, ...] = (
 class Batch:
     """Padded tensors of one update. `alignment` is [rows, target, source] or None.
 
+    `target_input` is what the decoder reads: the target one place later, behind the pad token.
     `lists` are the sentences to rank, if any.
     """
 
@@ -50,6 +52,7 @@ class Batch:
     source_mask: torch.Tensor
     target: torch.Tensor
     target_mask: torch.Tensor
+    target_input: torch.Tensor
     alignment: torch.Tensor | None
     lists: Lists | None = None
 
@@ -75,6 +78,7 @@ def collate(examples: Sequence[Example], pad: int, guide: Guide | None) -> Batch
         (sources != pad).long(),
         targets,
         targets != pad,
+        functional.pad(targets[:, :-1], (1, 0), value=pad),
         None if alignment is None else torch.from_numpy(alignment),
     )
 
@@ -156,12 +160,14 @@ class Trainer:
         folder: Path,
         outputs: NDArray[np.int64],
         guide: Guide | None = None,
+        noise: Noise | None = None,
         validate: Callable[[Any], dict[str, float]] | None = None,
         progress: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         self.config, self.options = config, config.optimization
         self.model, self.examples, self.folder = model, examples, folder
-        self.guide, self.validate, self.progress = guide, validate, progress
+        self.guide, self.noise = guide, noise
+        self.validate, self.progress = validate, progress
         self.pad = model.config.pad_token_id
         self.outputs = torch.from_numpy(outputs)
         self._class = torch.full((self.pad + 1,), -1)
@@ -219,14 +225,32 @@ class Trainer:
 
     def _batch(self) -> Batch:
         examples = [self.examples[number] for number in next(self.stream)]
+        # Of the update's own, so that a resumed run draws what an uninterrupted one would.
+        random = np.random.default_rng([self.config.seed, self.updates])
+        if self.noise is not None:
+            return self._noisy(examples, self.noise, random)
         options = self.config.ranking
         if not options.weight or self.updates < options.from_update:
             return collate(examples, self.pad, self.guide)
-        # Of the update's own, so that a resumed run draws what an uninterrupted one would.
-        random = np.random.default_rng([self.config.seed, self.updates])
         examples = [thin(example, options.dropout, random) for example in examples]
         lists = pack(examples, self.pad, options, random)
         return replace(collate(examples, self.pad, self.guide), lists=lists)
+
+    def _noisy(
+        self, examples: Sequence[Example], noise: Noise, random: np.random.Generator
+    ) -> Batch:
+        examples = [noise.segment(example, random) for example in examples]
+        batch = collate(examples, self.pad, self.guide)
+        spared = (self.pad, self.model.config.eos_token_id)
+
+        def hide(ids: torch.Tensor, share: float) -> torch.Tensor:
+            return torch.from_numpy(noise.hide(ids.numpy(), share, spared, random))
+
+        return replace(
+            batch,
+            source=hide(batch.source, noise.options.source_masking),
+            target_input=hide(batch.target_input, noise.options.target_masking),
+        )
 
     def _encode(self, batch: Batch, source: torch.Tensor) -> torch.Tensor:
         encoder = self.model.model.encoder
@@ -234,9 +258,8 @@ class Trainer:
 
     def _loss(self, batch: Batch, memory: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Mean loss over target tokens. Only `outputs` have a place in the softmax: never pad."""
-        start = torch.full_like(batch.target[:, :1], self.pad)
         states = self.model.model.decoder(
-            input_ids=torch.cat([start, batch.target[:, :-1]], 1),
+            input_ids=batch.target_input,
             encoder_hidden_states=memory,
             encoder_attention_mask=batch.source_mask,
             use_cache=False,
