@@ -1,8 +1,9 @@
-"""Sentence in, sentence out: batches, quality guards and one second try for what looks wrong."""
+"""Sentence in, sentence out: batches, quality guards and further tries for what looks wrong."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -39,6 +40,10 @@ _SHORTEST_LIMIT = 48
 # A number or name that the best hypothesis has lost is often in another of eight, seldom of four,
 # and of sixteen no more often.
 _SECOND_BEAM = 8
+# What is wrong with a sentence still is often right in its parts. They have at most these shares of
+# its tokens, which makes two of them, then three; and they are no shorter than a clause.
+_PART_SHARES = (0.6, 0.4)
+_SHORTEST_PART = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ class TranslatorOptions:
     models trained on sentences do badly on longer texts, well before their hard limit. A batch
     has at most `max_rows` sentences and `token_budget` tokens, padding included; `auto` times a few
     budgets before the first batch (see `tuning`). With `retry`, what a guard flags is decoded once
-    more under `stricter`, and of all hypotheses the one with the fewest flags is taken; with
+    more under `stricter`, and of all hypotheses the one with the fewest flags is taken; what is
+    flagged then is translated in parts, too, and those are taken if they have fewer flags. With
     `repair`, numbers that the model plainly got wrong are put right.
     """
 
@@ -87,8 +93,8 @@ class TranslatorOptions:
 class Translation:
     """What became of one sentence.
 
-    `flags` are the guards' findings (`guards.FLAGS`) that remain after the second try, which
-    `retried` says there was; those that end in `_repaired` say what is not the model's.
+    `flags` are the guards' findings (`guards.FLAGS`) that remain after further tries, which
+    `retried` says there were; those that end in `_repaired` say what is not the model's.
     `pieces` is how many parts the model saw: 0 for a segment without letters or digits, which is
     passed through as it is. `score` is the mean log-probability of the output's tokens, None if the
     model saw nothing.
@@ -164,7 +170,8 @@ class Translator:
         pieces, rows = self._split([text for text in texts if text not in known])
         outputs = self._decode(rows)
         fresh = {
-            text: _join(text, [outputs[piece] for piece in parts]) for text, parts in pieces.items()
+            text: _translation(text, _joined([outputs[piece] for piece in parts]))
+            for text, parts in pieces.items()
         }
         # An engine that moved to another device meanwhile made some of them in another way.
         if self.cache and key == self._key():
@@ -204,32 +211,61 @@ class Translator:
                 pieces[text] = [text]
                 rows[text] = tokens
             else:
-                pieces[text] = self._cut(text)
+                pieces[text] = self._cut(text, self._limit)
                 rows.update(zip(pieces[text], self.engine.tokenize(pieces[text]), strict=True))
         return pieces, rows
 
-    def _cut(self, text: str) -> list[str]:
-        count, limit = self.engine.count_tokens, self._limit
+    def _cut(self, text: str, limit: int) -> list[str]:
+        count = self.engine.count_tokens
         parts = self._splitter(text, count, limit) or [text]
         # The splitter may be someone else's: whatever it leaves too long is split here.
         fitting = [p for part in parts for p in split_at_spaces(part, count, limit)]
         return [part for part in fitting if has_content(part)]
 
     def _decode(self, rows: dict[str, list[int]]) -> dict[str, _Output]:
-        """For each piece the better one of its outputs."""
+        """For each piece the best one of its outputs."""
+        outputs = self._try_whole(rows)
+        if self.options.retry:
+            for share in _PART_SHARES:
+                outputs |= self._try_in_parts(_doubtful(outputs), rows, share)
+        return {
+            text: self._repaired(text, output, _LAST_RESORT) for text, output in outputs.items()
+        }
+
+    def _try_whole(self, rows: dict[str, list[int]]) -> dict[str, _Output]:
         outputs = {
             text: self._judged(text, found)
             for text, found in self._run(rows, self.options.generation, self.engine.generate)
         }
-        doubtful = {text: rows[text] for text, output in outputs.items() if output.is_doubtful}
+        doubtful = {text: rows[text] for text in _doubtful(outputs)}
         if doubtful and self.options.retry:
             options = self.options.stricter()
             for text, found in self._run(doubtful, options, self.engine.hypotheses):
                 tries = [outputs[text], *(self._judged(text, result) for result in found)]
                 outputs[text] = replace(min(tries, key=_Output.rank), retried=True)
-        return {
-            text: self._repaired(text, output, _LAST_RESORT) for text, output in outputs.items()
-        }
+        return outputs
+
+    def _try_in_parts(
+        self, outputs: dict[str, _Output], rows: dict[str, list[int]], share: float
+    ) -> dict[str, _Output]:
+        """Outputs, and those of them that are better when they are made of parts."""
+        limits = {text: max(_SHORTEST_PART, math.ceil(share * len(rows[text]))) for text in outputs}
+        cut = {text: self._cut(text, limit) for text, limit in limits.items()}
+        texts = list(dict.fromkeys(part for parts in cut.values() if parts[1:] for part in parts))
+        if not texts:
+            return outputs
+        found = self._try_whole(dict(zip(texts, self.engine.tokenize(texts), strict=True)))
+        better = {}
+        for text, parts in cut.items():
+            if len(parts) > 1:
+                joined = _joined([found[part] for part in parts])
+                # How sure the model is, is asked of the whole: it has one score.
+                flags = {*joined.flags} - {UNCERTAIN} | {*self._flags(text, joined.result)}
+                flagged = tuple(flag for flag in FLAGS if flag in flags)
+                joined = replace(joined, flags=flagged, retried=True)
+                if not joined.is_cut:
+                    better[text] = min(outputs[text], joined, key=_Output.rank)
+        return outputs | better
 
     def _run(
         self,
@@ -292,32 +328,55 @@ class _Output:
     result: Generation
     flags: tuple[str, ...]
     retried: bool = False
+    pieces: int = 1
 
     @property
     def is_doubtful(self) -> bool:
         """Whether another try could be better."""
         return any(flag not in _NO_DOUBT for flag in self.flags)
 
-    def rank(self) -> tuple[bool, int, float]:
-        """Lower is better: an end that was reached, then fewer flags, then a higher score."""
-        return self.result.truncated, len(self.flags), -(self.result.score or 0.0)
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is nothing, or not all."""
+        return self.result.truncated or "empty" in self.flags
+
+    def rank(self) -> tuple[bool, int, int, float]:
+        """Lower is better: nothing cut off, fewer flags, fewer pieces, a higher score."""
+        score = self.result.score or 0.0
+        return self.is_cut, len(self.flags), self.pieces, -score
 
 
 def _value(result: Translation) -> tuple[str, tuple[str, ...], bool, int, float | None]:
     return result.target, result.flags, result.retried, result.pieces, result.score
 
 
-def _join(source: str, parts: list[_Output]) -> Translation:
+def _doubtful(outputs: dict[str, _Output]) -> dict[str, _Output]:
+    return {text: output for text, output in outputs.items() if output.is_doubtful}
+
+
+def _joined(parts: Sequence[_Output]) -> _Output:
+    """Outputs one after the other as one, with every flag that one of them has."""
+    results = [part.result for part in parts]
     flags = {flag for part in parts for flag in part.flags}
-    tokens = sum(len(part.result.tokens) for part in parts)
-    total = sum((part.result.score or 0.0) * len(part.result.tokens) for part in parts)
-    return Translation(
-        source,
-        " ".join(part.result.text for part in parts if part.result.text),
+    tokens = tuple(token for result in results for token in result.tokens)
+    total = sum((result.score or 0.0) * len(result.tokens) for result in results)
+    return _Output(
+        Generation(
+            tokens,
+            " ".join(result.text for result in results if result.text),
+            total / len(tokens) if tokens else None,
+            any(result.truncated for result in results),
+        ),
         tuple(flag for flag in FLAGS if flag in flags),
         any(part.retried for part in parts),
-        len(parts),
-        total / tokens if tokens else None,
+        sum(part.pieces for part in parts),
+    )
+
+
+def _translation(source: str, output: _Output) -> Translation:
+    result = output.result
+    return Translation(
+        source, result.text, output.flags, output.retried, output.pieces, result.score
     )
 
 

@@ -48,7 +48,9 @@ def test_only_what_is_new_is_decoded(cache):
     translator(cache).translate(TEXTS[:1])
     second = translator(cache)
     second.translate(TEXTS)
-    assert {text for batch in second.engine.batches for text in batch} == {TEXTS[1]}
+    decoded = {text for batch in second.engine.batches for text in batch}
+    assert TEXTS[1] in decoded
+    assert all(text in TEXTS[1] for text in decoded)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,6 +185,58 @@ def test_a_second_try_that_is_no_better_is_not_taken():
 
     (result,) = translator(reply, repair=False).translate(["السلطة طازجة اليوم."])
     assert (result.target, result.flags, result.retried) == (LOOP, ("repetition",), True)
+
+
+# Three clauses, of which each has a number.
+LONG = "وصل 250 شخصا إلى المدينة أمس، وغادر 340 منهم في المساء، وبقي 170 في الفندق القديم"
+
+
+def keeps_all_in_short(text: str, _options: GenerationOptions) -> str:
+    """Loses every number but the first of what is longer than a clause."""
+    found = re.findall(r"\d+", text)
+    return f"There were {', '.join(found if len(text) < 50 else found[:1])} of all those people."
+
+
+def test_what_stays_wrong_is_translated_in_parts():
+    made = translator(keeps_all_in_short)
+    (result,) = made.translate([LONG])
+    assert (result.flags, result.retried) == ((), True)
+    assert result.pieces in (2, 3)
+    assert [int(n) for n in re.findall(r"\d+", result.target)] == [250, 340, 170]
+    # Twice as a whole; then in parts, which together are the text.
+    assert calls(made)[:2] == [LONG, LONG]
+    parts = sorted(calls(made)[-result.pieces :], key=LONG.index)
+    assert " ".join(parts) == LONG
+    assert result.score is not None
+
+
+def test_without_retry_nothing_is_translated_in_parts():
+    made = translator(keeps_all_in_short, retry=False, repair=False)
+    (result,) = made.translate([LONG])
+    assert (result.flags, result.pieces, calls(made)) == (("numbers",), 1, [LONG])
+
+
+def test_parts_that_are_no_better_are_not_taken():
+    whole = "There were so many people there that nobody counted them any more."
+    made = translator(lambda text, _: whole if text == LONG else "There were some people there.")
+    (result,) = made.translate([LONG])
+    assert (result.target, result.flags) == (whole, ("numbers",))
+    assert (result.pieces, result.retried) == (1, True)
+
+
+@pytest.mark.parametrize("part", ["", None])
+def test_parts_that_lose_a_part_are_not_taken(part):
+    def reply(text, _options):
+        return "There were many." if text == LONG else part if "340" in text else "170 and 250."
+
+    (result,) = translator(reply, repair=False).translate([LONG])
+    assert (result.target, result.pieces) == ("There were many.", 1)
+
+
+def test_a_clause_is_not_taken_apart():
+    made = translator(lambda text, _: "Many.")
+    made.translate(["بلغ 250."])
+    assert set(calls(made)) == {"بلغ 250."}
 
 
 def test_a_loop_that_stays_is_said_once_and_told():
