@@ -18,6 +18,7 @@ FLAGS = (
     "empty",
     "untranslated",
     "repetition",
+    "doubled",
     "length_ratio",
     "numbers",
     "latin",
@@ -68,6 +69,8 @@ def check(
     - `empty`: the source has letters or digits, the target has none.
     - `untranslated`: more than `max_arabic_share` of the target's letters are Arabic.
     - `repetition`: the target loops and the source does not.
+    - `doubled`: a word of the target comes again at once ("infrastructure infrastructure", "Pacific
+      in the Pacific"), none of the source does, and it is no loop.
     - `length_ratio`: target over source, in letters and digits, is out of bounds. Texts of which
       both are shorter than `min_length` are let through: short ones vary too much.
     - `numbers`: a number was lost or added.
@@ -84,9 +87,11 @@ def check(
     if not has_content(target):
         return (("empty",) if has_content(source) else ()) + (("truncated",) if truncated else ())
     lowest = -math.inf if options.min_score is None else options.min_score
+    is_loop = loops(target, options) and not loops(source, options)
     found = {
         "untranslated": arabic_share(target) > options.max_arabic_share,
-        "repetition": loops(target, options) and not loops(source, options),
+        "repetition": is_loop,
+        "doubled": not is_loop and _doubles(source, target),
         "length_ratio": not _length_fits(source, target, options),
         "numbers": options.numbers and bool(number_changes(source, target)),
         "latin": options.latin and bool(latin_lost(source, target)),
@@ -136,6 +141,20 @@ def loops(text: str, options: GuardOptions | None = None) -> bool:
             return True
     words = _WORD.findall(text.casefold())
     return _phrase_loops(words) or STUTTER.search(text) is not None
+
+
+# A word of four letters or more, and the same again, with two little words between at most. Those
+# of idioms are let be, "side by side" and "face to face"; as are words that plain English doubles.
+_DOUBLED = re.compile(
+    r"\b(?!(?:more|again|over|that)\b)([^\W\d_]{4,})"
+    r"(?:,? (?:a|an|and|as|at|for|from|his|in|its|of|on|or|the|their|with)){0,2},? \1\b"
+)
+# In Arabic with one word between at most, and with what is written together with the second.
+_DOUBLED_SOURCE = re.compile(r"\b(\w{3,})\b،?(?: \w+)? (?:و|ال|وال|ب|ل|بال|لل)?\1\b")
+
+
+def _doubles(source: str, target: str) -> bool:
+    return bool(_DOUBLED.search(target.casefold())) and not _DOUBLED_SOURCE.search(source)
 
 
 def _phrase_loops(words: list[str]) -> bool:

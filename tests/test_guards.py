@@ -24,6 +24,13 @@ GOOD = [
     ("تأسست الشركة عام 1998 وأغلقت عام 1998.", "It was founded and closed in 1998."),
     ("قال خبير من شركة سابك.", "An expert from SABIC (سابك) said so on the record."),
     ("النتيجة: 0 0 0 0 0", "The result: 0 0 0 0 0"),
+    ("وقف الجنود جنبا إلى جنب أمس.", "The soldiers stood side by side yesterday."),
+    ("يزداد الأمر صعوبة.", "It is getting more and more difficult."),
+    ("قال إن ذلك الرجل غادر.", "He said that that man had had to leave."),
+    ("غنت فرقة دوران دوران أمس.", "The band Duran Duran sang yesterday."),
+    ("مدينة بعد مدينة سقطت.", "City and city fell."),
+    ("السكان والسكان الجدد.", "The residents and the residents who are new."),
+    ("سقطت المدينة والقرية.", "The city fell, and the cities near it."),
 ]
 
 
@@ -39,6 +46,10 @@ BAD = [
     ("السلطة طازجة.", "salad salad salad salad", ("repetition",)),
     ("السلطة طازجة اليوم.", "It is fresh, it is fresh, it is fresh", ("repetition",)),
     ("ضحك الطفل طويلا.", "The child laughed hahahahahahaha", ("repetition",)),
+    ("يحسن البنية التحتية.", "It improves infrastructure infrastructure.", ("doubled",)),
+    ("في المحيط الهادئ.", "Pacific in the Pacific.", ("doubled",)),
+    ("انتقد المجلس القرار.", "The Council of the council criticized it.", ("doubled",)),
+    ("تحدث عن الأمن أمس.", "He spoke of security and security, yesterday.", ("doubled",)),
     ("قال ذلك وهو يبتسم ثم غادر القاعة مع رفاقه الثلاثة.", "He said.", ("length_ratio",)),
     ("نعم.", "Yes, and then he went on to speak about the harvest.", ("length_ratio",)),
     ("بلغ العدد 2500 زائر.", "There were 3500 visitors.", ("numbers",)),
