@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,11 @@ from khulasa.models.training.config import (
     load_training_config,
 )
 from khulasa.models.training.corpus import article_choices, load_corpus, oracle, rejection
-from khulasa.models.training.initialization import build_marian, continued_model
+from khulasa.models.training.initialization import (
+    build_marian,
+    continued_model,
+    transferred_embeddings,
+)
 from khulasa.models.training.noise import UNKNOWN_ID, Noise
 from khulasa.models.training.ranking import Ranking, pack, thin
 from khulasa.models.training.recipe import (
@@ -412,8 +417,9 @@ def test_fine_tuning_goes_on_from_a_checkpoint(material, finished, tmp_path):
 @pytest.mark.parametrize(("encoder", "decoder"), [(1, 0), (0, 1), (3, 2), (5, 1)])
 def test_a_checkpoint_made_deeper_computes_the_same_at_first(finished, tmp_path, encoder, decoder):
     export(finished, tmp_path / "model", average=1)
+    pieces = vocabulary_pieces(tmp_path / "model")
     same, deeper = (
-        continued_model(ModelConfig(start_from=str(tmp_path / "model"), **added), 300).eval()
+        continued_model(ModelConfig(start_from=str(tmp_path / "model"), **added), pieces).eval()
         for added in ({}, {"add_encoder_layers": encoder, "add_decoder_layers": decoder})
     )
     assert len(deeper.model.encoder.layers) == len(same.model.encoder.layers) + encoder
@@ -441,15 +447,76 @@ def test_new_layers_learn_and_are_exported(material, finished, tmp_path):
     assert exported.get_parameter(f"{new}fc2.weight").any()
 
 
-def test_a_checkpoint_with_another_vocabulary_is_refused(material, finished, tmp_path):
+def test_fine_tuning_takes_a_checkpoint_of_a_hub_by_its_name(
+    material, finished, tmp_path, monkeypatch
+):
+    snapshot = tmp_path / "snapshots" / ("a" * 40)
+    export(finished, snapshot, average=1)
+    asked = []
+
+    def snapshot_download(name, **_options):
+        asked.append(name)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": "someone/opus"}
+    values["vocabulary"] = {"reuse": "someone/opus"}
+    values["optimization"] |= {"total_updates": 1, "warmup_updates": 0}
+    train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+    assert set(asked) == {"someone/opus"}
+    assert vocabulary_pieces(tmp_path / "tuned" / "tokenizer") == vocabulary_pieces(snapshot)
+
+
+def other_vocabulary(material: Path, model: Path) -> TrainingConfig:
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(model), "outputs": "targets"}
+    values["vocabulary"] = {"size": 302}
+    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    return TrainingConfig.model_validate(values)
+
+
+def test_a_checkpoint_goes_on_with_another_vocabulary(material, finished, tmp_path):
+    export(finished, tmp_path / "model", average=1)
+    train(other_vocabulary(material, tmp_path / "model"), tmp_path / "run")
+    pieces = vocabulary_pieces(tmp_path / "run" / "tokenizer")
+    assert len(pieces) == 302
+    assert weights(tmp_path / "run")["model.shared.weight"].shape == (302, 32)
+    assert not weights(tmp_path / "run")["model.shared.weight"][-1].any()
+    export(tmp_path / "run", tmp_path / "other", average=1)
+    engine = load_engine(resolve(str(tmp_path / "other")), "transformers", "cpu", 1, "float32")
+    options = GenerationOptions(beam_size=1, max_new_tokens=20)
+    (result,) = engine.generate(engine.tokenize(["رأى ولد بيت ."]), options)
+    assert 0 < len(result.tokens) <= 20
+
+
+def test_a_piece_of_another_vocabulary_starts_from_what_is_known_of_it():
+    known = {piece: number for number, piece in enumerate(["</s>", "▁", "new", "s", "ne", "w"])}
+    vectors = np.eye(6, 8, dtype=np.float32) * 2
+    pieces = ["</s>", "new", "▁news", "news", "sun", "<pad>"]
+    found = transferred_embeddings(vectors, known, pieces)
+    assert found.shape == (6, 8)
+    assert (found[0] == vectors[0]).all() and (found[1] == vectors[2]).all()
+    # As few as can be: "▁", "new", "s", not "ne" and "w".
+    for number, parts in ((2, [1, 2, 3]), (3, [2, 3])):
+        assert np.linalg.norm(found[number]) == pytest.approx(2)
+        assert set(np.flatnonzero(found[number])) == set(parts)
+        assert len(set(found[number][parts])) == 1
+    assert np.linalg.norm(found[4]) == pytest.approx(2)  # of what has an unknown letter: random
+    assert not found[5].any()
+
+
+def test_embeddings_of_their_own_for_each_side_cannot_take_another_vocabulary(
+    material, finished, tmp_path
+):
     from khulasa.models.errors import CheckpointError
 
     export(finished, tmp_path / "model", average=1)
-    values = configuration(material).model_dump()
-    values["model"] = {"start_from": str(tmp_path / "model")}
-    values["vocabulary"] = {"size": 301}
+    config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+    config |= {"share_encoder_decoder_embeddings": False, "tie_word_embeddings": False}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"vocabulary\.reuse"):
-        train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+        train(other_vocabulary(material, tmp_path / "model"), tmp_path / "run")
 
 
 def test_ibm_model_1_finds_the_textbook_translations():

@@ -47,7 +47,8 @@ class FilterConfig(_Section):
 class VocabularyConfig(_Section):
     """A joint SentencePiece unigram model with byte fallback and split digits.
 
-    `reuse` takes the vocabulary of an existing MarianMT checkpoint instead.
+    `reuse` takes the vocabulary of an existing MarianMT checkpoint instead: a folder, the name of
+    one that ships, or a hub id.
     """
 
     size: int = Field(default=8000, ge=300)
@@ -59,8 +60,10 @@ class VocabularyConfig(_Section):
 class ModelConfig(_Section):
     """The shape of a MarianMT; or the checkpoint to go on from (`start_from`), which sets it.
 
-    A checkpoint to go on from can be made deeper (`add_encoder_layers`, `add_decoder_layers`): at
-    first the new layers change nothing, so that nothing it learned is lost.
+    That is a folder, the name of one that ships, or a hub id. With another vocabulary than its own,
+    pieces that it does not know start from those that they can be made of. It can be made deeper
+    (`add_encoder_layers`, `add_decoder_layers`): at first the new layers change nothing, so that
+    nothing it learned is lost.
     With `outputs: targets` the model can write only pieces that the targets of its training
     material have: a translator into English then cannot leave Arabic letters, and learns faster.
     """

@@ -9,15 +9,21 @@ that start near those of their translations.
 from __future__ import annotations
 
 import copy
+import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..checkpoint import resolve
 from ..errors import CheckpointError
 from .alignment import TranslationTable
 from .config import ModelConfig
 
+# The weights that have a row or an entry for each piece.
+_OF_PIECES = ("shared.weight", "embed_tokens.weight", "lm_head.weight", "final_logits_bias")
 _ARABIC = re.compile(r"[\u0600-\u06FF]")
 
 
@@ -72,22 +78,29 @@ def _xavier(model: Any) -> None:
                 torch.nn.init.xavier_uniform_(weight, gain=gain)
 
 
-def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
+def continued_model(shape: ModelConfig, pieces: Sequence[str]) -> Any:
     """The MarianMT at `shape.start_from`, with the dropout and positions of `shape`.
 
-    Where `shape` adds layers to it, its outputs are the same before training.
-    Raises CheckpointError where its vocabulary is not that of the run.
+    Where `shape` adds layers to it, its outputs are the same before training. Where `pieces`, the
+    vocabulary of the run, are not its own, they start from what it knows of them: see
+    `transferred_embeddings`. Raises CheckpointError where source and target have embeddings apart.
     """
     import torch
     from transformers import MarianMTModel
 
-    trained = MarianMTModel.from_pretrained(shape.start_from, dtype=torch.float32)
-    if trained.config.vocab_size != vocabulary:
-        raise CheckpointError(
-            f"{shape.start_from} has a vocabulary of {trained.config.vocab_size}, the run one of "
-            f"{vocabulary}: set vocabulary.reuse to the same checkpoint"
-        )
+    folder = resolve(str(shape.start_from)).path
+    trained: Any = MarianMTModel.from_pretrained(folder, dtype=torch.float32)
     config = copy.deepcopy(trained.config)
+    known = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    is_other = sorted(known, key=lambda piece: known[piece]) != list(pieces)
+    if is_other:
+        if not config.share_encoder_decoder_embeddings:
+            raise CheckpointError(
+                f"{shape.start_from} has embeddings of its own for each side, and can only be "
+                "trained with its vocabulary: set vocabulary.reuse to the same checkpoint"
+            )
+        config.vocab_size = config.decoder_vocab_size = len(pieces)
+        config.pad_token_id = config.decoder_start_token_id = len(pieces) - 1
     config.dropout, config.max_position_embeddings = shape.dropout, shape.max_positions
     config.attention_dropout = shape.attention_dropout
     config.activation_dropout = shape.activation_dropout
@@ -99,6 +112,11 @@ def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
         _xavier(model)
     # Positions are computed, not learned, so that there may be more of them than before.
     weights = {k: v for k, v in trained.state_dict().items() if "embed_positions" not in k}
+    if is_other:
+        weights = {k: v for k, v in weights.items() if not k.endswith(_OF_PIECES)}
+        vectors = trained.get_input_embeddings().weight.detach().numpy()
+        embeddings = transferred_embeddings(vectors, known, pieces)
+        weights["model.shared.weight"] = torch.from_numpy(embeddings)
     for side, added in (
         ("encoder", shape.add_encoder_layers),
         ("decoder", shape.add_decoder_layers),
@@ -112,6 +130,43 @@ def continued_model(shape: ModelConfig, vocabulary: int) -> Any:
         for place in _places(len(stack) - added, added):
             _make_neutral(stack[place], stack[place - 1])
     return model
+
+
+def transferred_embeddings(
+    vectors: NDArray[np.float32], known: Mapping[str, int], pieces: Sequence[str]
+) -> NDArray[np.float32]:
+    """A vector for each piece of another vocabulary: [pieces, width], the last, the pad's, zero.
+
+    A piece that is `known` keeps its vector. Another starts as the mean of those that it can be
+    made of, as few as can be, drawn out to the usual length; or at random, if it has a letter that
+    is not known at all.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    usual = float(np.median(lengths[lengths > 0]))
+    found = np.random.default_rng(0).normal(size=(len(pieces), vectors.shape[1]))
+    found *= usual / np.linalg.norm(found, axis=1, keepdims=True)
+    for number, piece in enumerate(pieces):
+        parts = _fewest_parts(piece, known)
+        if len(parts) == 1:
+            found[number] = vectors[parts[0]]
+        elif parts:
+            mean = vectors[parts].mean(0)
+            found[number] = mean * usual / max(float(np.linalg.norm(mean)), 1e-6)
+    found[-1] = 0
+    return found.astype(np.float32)
+
+
+def _fewest_parts(text: str, known: Mapping[str, int]) -> list[int]:
+    """The ids of the fewest pieces that make up the text; none if it cannot be made."""
+    best: list[list[int] | None] = [[]]
+    for end in range(1, len(text) + 1):
+        ways = [
+            [*before, known[text[start:end]]]
+            for start, before in enumerate(best)
+            if before is not None and text[start:end] in known
+        ]
+        best.append(min(ways, key=len, default=None))
+    return best[-1] or []
 
 
 def _places(layers: int, added: int) -> list[int]:

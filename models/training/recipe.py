@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint import resolve
 from ..errors import CheckpointError, ConfigError
 from .alignment import TranslationTable, copy_alignment, soft_alignment, train_ibm1
 from .batches import Candidates, Example
@@ -51,7 +52,9 @@ def train(
     if not (tokenizer / "vocab.json").is_file():
         options = config.vocabulary
         if options.reuse:
-            copy_vocabulary(Path(options.reuse), tokenizer)
+            # A folder may hold a tokenizer alone; a checkpoint of a hub or of khulasa's is a name.
+            known = Path(options.reuse)
+            copy_vocabulary(known if known.is_dir() else resolve(options.reuse).path, tokenizer)
         else:
             train_vocabulary(
                 corpora, tokenizer, options.size, options.sample_lines,
@@ -208,7 +211,7 @@ def starting_model(
 
     shape = config.model
     if shape.start_from:
-        return continued_model(shape, len(pieces))
+        return continued_model(shape, pieces)
     model = build_marian(shape, len(pieces))
     if table is not None and shape.embedding_start == "alignment":
         counts = np.zeros(len(pieces))
