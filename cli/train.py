@@ -63,11 +63,18 @@ for _task in ("translator", "summarizer"):
 @click.argument("run_folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--average", default=4, show_default=True, help="Sets of weights to average.")
-def export(run_folder: Path, target: Path, average: int) -> None:
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How far to go from the checkpoint that the run started from to the run's weights.",
+)
+def export(run_folder: Path, target: Path, average: int, share: float) -> None:
     """Write a run's averaged weights as a checkpoint that --config and other tools can load."""
     from ..models.training.recipe import export as write
 
-    write(run_folder, target, average)
+    write(run_folder, target, average, share=share)
     click.echo(f"{target}")
 
 

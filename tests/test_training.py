@@ -414,6 +414,32 @@ def test_fine_tuning_goes_on_from_a_checkpoint(material, finished, tmp_path):
         assert torch.allclose(weight, weights(finished)[name], atol=2e-3), name
 
 
+def test_an_export_may_go_a_share_of_the_way_from_the_start(material, finished, tmp_path):
+    from safetensors.torch import load_file
+
+    export(finished, tmp_path / "model", average=1)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(tmp_path / "model")}
+    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
+    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    train(TrainingConfig.model_validate(values), tmp_path / "tuned")
+    found = {}
+    for share in (0.0, 0.25, 1.0):
+        export(tmp_path / "tuned", tmp_path / str(share), average=1, share=share)
+        path = tmp_path / str(share) / "model.safetensors"
+        found[share] = load_file(path)["model.encoder.layers.0.fc1.weight"].float()
+    name = "model.encoder.layers.0.fc1.weight"
+    assert torch.allclose(found[0.0], weights(finished)[name], atol=1e-3)
+    assert torch.allclose(found[1.0], weights(tmp_path / "tuned")[name], atol=1e-3)
+    assert not torch.allclose(found[0.0], found[1.0], atol=1e-3)
+    assert torch.allclose(found[0.25], 0.75 * found[0.0] + 0.25 * found[1.0], atol=1e-3)
+
+
+def test_a_share_needs_a_checkpoint_to_start_from(finished, tmp_path):
+    with pytest.raises(ConfigError, match="share"):
+        export(finished, tmp_path / "model", average=1, share=0.5)
+
+
 @pytest.mark.parametrize(("encoder", "decoder"), [(1, 0), (0, 1), (3, 2), (5, 1)])
 def test_a_checkpoint_made_deeper_computes_the_same_at_first(finished, tmp_path, encoder, decoder):
     export(finished, tmp_path / "model", average=1)
