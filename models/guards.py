@@ -181,7 +181,7 @@ def _length_fits(source: str, target: str, options: GuardOptions) -> bool:
 
 NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
 _SEPARATORS = re.compile(r"[.,٫٬]")
-_DECIMALS = re.compile(r"[.٫]\d{1,2}$")
+_DECIMALS = re.compile(r"[.,٫]\d{1,2}$")
 _THOUSANDS = re.compile(r"(?:000)+$")
 _SMALL = 12
 _ENGLISH_SMALL = re.compile(
@@ -200,15 +200,15 @@ NUMBER_WORD = re.compile(
 def number_changes(source: str, target: str) -> tuple[str, ...]:
     """List the numbers that one text has and the other lacks, by their digits.
 
-    Numbers are compared as strings of ASCII digits without separators, leading zeros and whole
-    thousands, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000, but 150 is not 1,500. What is spelled out
-    is let through: a number up to 12 is not lost if the English has a small number word or a
-    month, and none is added where the Arabic has a number word.
+    Numbers are compared as strings of ASCII digits without grouping, leading zeros and whole
+    thousands, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000, but 150 is not 1,500, nor 35 3.5. What is
+    spelled out is let through: a number up to 12 is not lost if the English has a small number word
+    or a month, and none is added where the Arabic has a number word.
     """
     before, after = (Counter(map(digits_of, NUMBER.findall(text))) for text in (source, target))
     lost = before - after
     if _ENGLISH_SMALL.search(target):
-        lost = Counter({n: k for n, k in lost.items() if len(n) > 2 or int(n) > _SMALL})
+        lost = Counter({n: k for n, k in lost.items() if not _is_small(n)})
     added = Counter() if NUMBER_WORD.search(source) else after - before
     # That a number comes once instead of twice is style; that it is nowhere is an error.
     changed = {n for n in lost if n not in after} | {n for n in added if n not in before}
@@ -216,12 +216,25 @@ def number_changes(source: str, target: str) -> tuple[str, ...]:
 
 
 def digits_of(number: str) -> str:
-    """What two spellings of a number share: ASCII digits, no separators, no whole thousands."""
+    """What two spellings of a number share: ASCII digits, no grouping, no whole thousands."""
     # 2.50 is 2.5, and 2.500 may be two thousand and a half: only one or two digits are decimals.
-    if decimals := _DECIMALS.search(number):
-        number = number[: decimals.start()] + decimals[0].rstrip("0٠.٫")
-    digits = "".join(str(int(c)) for c in _SEPARATORS.sub("", number)).lstrip("0")
+    decimals = ""
+    if found := _DECIMALS.search(number):
+        number = number[: found.start()]
+        decimals = _ascii(found[0][1:]).rstrip("0")
+    digits = _ascii(_SEPARATORS.sub("", number)).lstrip("0")
+    if decimals:
+        return f"{digits or 0}.{decimals}"
     return _THOUSANDS.sub("", digits) or "0"
+
+
+def _ascii(digits: str) -> str:
+    return "".join(str(int(digit)) for digit in digits)
+
+
+def _is_small(digits: str) -> bool:
+    """Whether a number may well be a word: up to twelve, and parts of one, such as a half."""
+    return digits.startswith("0.") or (len(digits) <= 2 and int(digits) <= _SMALL)
 
 
 LATIN_WORD = re.compile(r"(?<![A-Za-z0-9À-ɏ])[A-Za-zÀ-ɏ][A-Za-z0-9À-ɏ]+")

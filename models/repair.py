@@ -42,7 +42,7 @@ def repair_numbers(source: str, target: str) -> str | None:
             (likeness, digits, text)
             for digits in absent
             for text, other in wrong.items()
-            if (likeness := _likeness(digits, other)) >= _ALIKE
+            if (likeness := _likeness(digits.replace(".", ""), other.replace(".", ""))) >= _ALIKE
         )
     written = {text: _written(right[digits]) for text, digits in choices.items()}
     repaired = NUMBER.sub(lambda found: written.get(found[0], found[0]), target)

@@ -99,6 +99,17 @@ def test_a_zero_more_or_less_is_another_number_but_whole_thousands_may_be_words(
     assert number_changes("بلغت النسبة 2.50 في المئة.", "The rate was 2.5 percent.") == ()
 
 
+def test_a_decimal_mark_more_or_less_is_another_number():
+    assert number_changes("بلغ 5.69 مليون.", "It was 569 million.") == ("5.69",)
+    assert number_changes("بلغ 15 جنيها.", "It was 1.5 pounds.") == ("1.5", "15")
+    assert number_changes("بلغت ٣٫٥ في المئة.", "It was 3.5 percent.") == ()
+    assert number_changes("بلغت 3,5 في المئة.", "It was 3.5 percent.") == ()
+    assert number_changes("بلغت 3.0 في المئة.", "It was 3 percent.") == ()
+    assert number_changes("بلغ 1,500 دينار.", "It was 1500 dinars.") == ()
+    assert number_changes("نحو 0.5 مليون.", "About half a million.") == ()
+    assert number_changes("نحو 0.5 مليون.", "About 5 million.") == ("0.5",)
+
+
 def test_a_number_of_any_length_is_compared():
     assert number_changes("9" * 6000, "One page of digits.") == ("9" * 6000,)
 

@@ -21,6 +21,7 @@ from khulasa.models.repair import repair_latin, repair_loops, repair_numbers
         ("بلغ العدد 832.", "The number was 323.", "The number was 832."),
         ("بلغ ١٬٥٠٠ دينار.", "It reached 150 dinars.", "It reached 1,500 dinars."),
         ("نسبة ٣٫٥ بالمئة.", "A share of 55 per cent.", "A share of 3.5 per cent."),
+        ("بلغ 5.69 شخصا.", "It was 569 people.", "It was 5.69 people."),
         ("قال 18 ثم 18.", "He said 188 and 188.", "He said 18 and 18."),
         # The 7 could be a word; one number stays lost; two are like one.
         ("فاز 18-7 في 220.", "He won 18-77 at first in 2020.", "He won 18-7 at first in 220."),
