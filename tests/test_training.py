@@ -186,6 +186,16 @@ def test_noise_is_for_translators(articles):
         TrainingConfig.model_validate(values)
 
 
+def test_what_is_wrong_with_a_configuration_is_said_plainly(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: summarizer\nsources: {}\nnoise: {segmentation: 0.1}", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_training_config(path)
+    assert str(caught.value).startswith(f"{path}: noise: is for translators")
+    with pytest.raises(ConfigError, match=r"yaml: noise\.typo: "):
+        load_training_config(path, ("task=translator", "noise.typo=1"))
+
+
 @pytest.fixture(scope="module")
 def articles(tmp_path_factory) -> Path:
     """Forty texts of four sentences, of which the one about a city is the summary."""

@@ -191,7 +191,7 @@ class TrainingConfig(_Section):
     def _noise_is_for_translators(self) -> TrainingConfig:
         # A summarizer learns to copy, and its sentences are found in the tokens as they are.
         if self.task != "translator" and self.noise.is_on():
-            raise ValueError("noise: only for task: translator")
+            raise ValueError("noise: is for translators; leave it out, or set task: translator")
         return self
 
 
@@ -218,6 +218,12 @@ def load_training_config(path: Path, settings: tuple[str, ...] = ()) -> Training
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            ": ".join(filter(None, (".".join(map(str, problem["loc"])), _plain(problem["msg"]))))
+            for problem in error.errors()
         )
         raise ConfigError(f"{path}: {problems}") from error
+
+
+def _plain(message: str) -> str:
+    """What a validator of ours said, without what pydantic puts before it."""
+    return message.removeprefix("Value error, ")

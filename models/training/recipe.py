@@ -332,7 +332,10 @@ def export(
     pieces = vocabulary_pieces(folder / "tokenizer")
     model = starting_model(config, pieces, [], None)
     if share < 1 and not config.model.start_from:
-        raise ConfigError(f"{folder}: a share needs a run that started from a checkpoint")
+        raise ConfigError(
+            f"{folder}: a share needs a run that started from a checkpoint (model.start_from); "
+            "this one did not, so leave the share out"
+        )
     weights, start = average_weights(files), model.state_dict()
     model.load_state_dict(
         {name: torch.lerp(start[name], weight, share) for name, weight in weights.items()},
