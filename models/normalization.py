@@ -9,6 +9,7 @@ unifies alef, hamza, ya or ta marbuta (that makes different words), and digits s
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable
@@ -221,6 +222,45 @@ def compose(text: str) -> tuple[str, int]:
     return "\n".join(composed), sum(a != b for a, b in zip(lines, composed, strict=True))
 
 
+_ARABIC = f"[{ARABIC_LETTERS}{TASHKEEL}]"
+_LATIN = "[A-Za-zÀ-ÖØ-öø-ɏ]"
+# Found first, as nearly every text has none and this is ten times as fast.
+_TOUCHING = re.compile(f"{_LATIN}(?:(?<={_ARABIC}.)|(?=[0-9]*+{_ARABIC}))")
+# Not within an address, a name with @ or a hashtag.
+_MIXED_WORD = re.compile(rf"(?<![\w@#/.\-])(?:{_ARABIC}|{_LATIN}|[0-9])++")
+_RUN = re.compile(f"{_ARABIC}+|(?:{_LATIN}|[0-9])+")
+# What Arabic writes together with its word, of whatever script: و ف ب ك ل س and the article.
+_PREFIX = re.compile("[وف]?(?:[بك]?ال|لل|[بكلس])?")
+_ENDINGS = ("ات", "ية", "ين", "ون", "ها", "هم")
+
+
+@_step("missing_spaces")
+def add_missing_spaces(text: str) -> tuple[str, int]:
+    """Part a word in Latin script from an Arabic one that it is run into: `مجموعةAcme`.
+
+    What Arabic writes together with the next word stays so, as in `وAcme`, and so do endings.
+    """
+    if not _TOUCHING.search(text):
+        return text, 0
+    added = 0
+
+    def part(match: re.Match[str]) -> str:
+        nonlocal added
+        runs = _RUN.findall(match[0])
+        word = runs[0]
+        for before, run in itertools.pairwise(runs):
+            is_ending = re.match(_ARABIC, run) is not None
+            arabic, latin = (run, before) if is_ending else (before, run)
+            attached = run in _ENDINGS if is_ending else _PREFIX.fullmatch(before)
+            if min(len(arabic), len(latin)) > 1 and latin[0].isalpha() and not attached:
+                word += " "
+                added += 1
+            word += run
+        return word
+
+    return _MIXED_WORD.sub(part, text), added
+
+
 _LETTER_RUN = re.compile(r"(.)\1{3,}")
 
 
@@ -304,6 +344,7 @@ STEPS: tuple[Step, ...] = (
     strip_tatweel,
     fold_look_alikes,
     compose,
+    add_missing_spaces,
     squeeze_letters,
     squeeze_punctuation,
     break_special_tokens,

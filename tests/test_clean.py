@@ -90,6 +90,7 @@ SKIPPABLE = {
     "entities": "س &amp; ص",
     "repeated_letters": "رااااائع",
     "special_tokens": "رمز </s> خاص",
+    "missing_spaces": "مجموعةAcme",
 }
 
 
@@ -135,7 +136,8 @@ def test_a_megabyte_in_one_line_keeps_every_word():
 
 
 @pytest.mark.parametrize(
-    "piece", [" ", "<", "<p ", "&amp;", "</p ", "\u200c", "ـ", "ا", ".", ">>", "</s>", "<!--", "("]
+    "piece",
+    [" ", "<", "<p ", "&amp;", "</p ", "\u200c", "ـ", "ا", ".", ">>", "</s>", "<!--", "(", "ااaa"],
 )
 def test_hostile_repetition_is_settled(piece):
     result = clean(piece * 30_000)
@@ -152,7 +154,7 @@ HOSTILE = [
     "ط§", "Ø§Ù„", "١٢", "Ａ",
     "19 فبراير 2026", "2026-02-19", "date 2026-02-19 ", "العنوان: ", "# ", "القاهرة (رويترز) - ",
     "القاهرة - رويترز - ", "اقرأ أيضا: ", "شارك", "فيسبوك", "واتساب", "المصدر: وكالات", "(أ ف ب)",
-    "الصورة: رويترز", "افتتاح مصنع جديد للشركة", BODY, BODY[:50] + "...", "و" + BODY, "ااااا",
+    "الصورة: رويترز", "Acme", "a1", "افتتاح مصنع جديد للشركة", BODY, BODY[:50] + "...", "و" + BODY, "ااااا",
 ]  # fmt: skip
 ARABIC = st.text(st.sampled_from("ابتثجحخدذرزسشصضطظعغفقكلمنهويىةءآأؤإئ ،؛؟.!"), max_size=12)
 ANY = st.text(max_size=4)
@@ -214,9 +216,24 @@ def test_no_special_token_is_left_for_the_tokenizer(token):
         (normalization.fold_digits, "٣٬٥۶٪", "3,56%"),
         (normalization.squeeze_punctuation, "1,2 -- ---- ..", "1,2 -- - .."),
         (normalization.compose, "ا\u0654", "أ"),
+        (normalization.add_missing_spaces, "كأسBetfred، وRedStateأن", "كأس Betfred، وRedState أن"),
+        (normalization.add_missing_spaces, "عبرwww.example.com", "عبر www.example.com"),
+        (normalization.add_missing_spaces, "طرازX5 وHTMLالخاص", "طراز X5 وHTML الخاص"),
     ],
 )
 def test_a_step_does_one_thing(step, before, after):
     assert step(before) == after
     assert step.apply(before)[1] > 0
     assert step.apply(after) == (after, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "وRedState", "بـIBM", "لFlow", "سGoogle", "كBBC", "الURL", "بالURL", "والGeoJSON", "للURL",
+        "iPhoneات", "VPNها", "#رؤيةVision", "@قناةBBC", "رؤية_Vision", "example.comمن",
+        "https://example.com/خبرnews", "طرازX", "E1و", "1445هـ", "5Gفي", "X-رايX", "ICE (أيس)",
+    ],
+)  # fmt: skip
+def test_what_is_written_together_gets_no_space(text):
+    assert normalization.add_missing_spaces.apply(text) == (text, 0)
