@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 
 from .errors import ConfigError
+from .numerals import Numeral, has_spelled_out, missing, numerals
 
 UNCERTAIN = "uncertain"
 NUMBERS_REPAIRED = "numbers_repaired"
@@ -179,10 +179,6 @@ def _length_fits(source: str, target: str, options: GuardOptions) -> bool:
     return options.min_length_ratio <= after / before <= options.max_length_ratio
 
 
-NUMBER = re.compile(r"\d+(?:[.,٫٬]\d+)*")
-_SEPARATORS = re.compile(r"[.,٫٬]")
-_DECIMALS = re.compile(r"[.,٫]\d{1,2}$")
-_THOUSANDS = re.compile(r"(?:000)+$")
 _SMALL = 12
 _ENGLISH_SMALL = re.compile(
     r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|once|twice|"
@@ -191,50 +187,35 @@ _ENGLISH_SMALL = re.compile(
     r"november|december)\b",
     re.IGNORECASE,
 )
-NUMBER_WORD = re.compile(
-    r"واحد|إحدى|أحد عشر|[اإ]ثن[اتي]|ثلاث|ثلث|[أا]ربع|خمس|\bست(?:ة|ون|ين|مئة|مائة)?\b|سبع|ثمان|"
-    r"تسع|عشر|مئة|مئ[اي]|مائ[ةتي]|ألف|[آا]لاف|مليون|ملايين|مليار|تريليون|نصف|ربع"
-)
+_ENGLISH_LARGE = re.compile(r"\b(?:thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 
 
 def number_changes(source: str, target: str) -> tuple[str, ...]:
-    """List the numbers that one text has and the other lacks, by their digits.
+    """List the numbers that one text has and the other lacks, by their values.
 
-    Numbers are compared as strings of ASCII digits without grouping, leading zeros and whole
-    thousands, so that ٣٫٥ is 3.5 and "5 آلاف" is 5,000, but 150 is not 1,500, nor 35 3.5. What is
-    spelled out is let through: a number up to 12 is not lost if the English has a small number word
-    or a month, and none is added where the Arabic has a number word.
+    What is spelled out is let through: a number up to 12, or so many thousands, is not lost if the
+    English has a small number word or a month, and none is added where the Arabic has a number
+    word. That a number comes once instead of twice is style; that it is nowhere is an error.
     """
-    before, after = (Counter(map(digits_of, NUMBER.findall(text))) for text in (source, target))
-    lost = before - after
+    before, after = numerals(source), numerals(target)
+    changed = missing(before, after)
     if _ENGLISH_SMALL.search(target):
-        lost = Counter({n: k for n, k in lost.items() if not _is_small(n)})
-    added = Counter() if NUMBER_WORD.search(source) else after - before
-    # That a number comes once instead of twice is style; that it is nowhere is an error.
-    changed = {n for n in lost if n not in after} | {n for n in added if n not in before}
-    return tuple(sorted(changed))
+        large = _ENGLISH_LARGE.search(target) is not None
+        changed = [numeral for numeral in changed if not _is_small(numeral, large)]
+    if not has_spelled_out(source):
+        changed += missing(after, before)
+    return tuple(sorted({numeral.value for numeral in changed}))
 
 
-def digits_of(number: str) -> str:
-    """What two spellings of a number share: ASCII digits, no grouping, no whole thousands."""
-    # 2.50 is 2.5, and 2.500 may be two thousand and a half: only one or two digits are decimals.
-    decimals = ""
-    if found := _DECIMALS.search(number):
-        number = number[: found.start()]
-        decimals = _ascii(found[0][1:]).rstrip("0")
-    digits = _ascii(_SEPARATORS.sub("", number)).lstrip("0")
-    if decimals:
-        return f"{digits or 0}.{decimals}"
-    return _THOUSANDS.sub("", digits) or "0"
+def _is_small(numeral: Numeral, large: bool) -> bool:
+    """Whether a number may well be a word: up to twelve, and parts of one, such as a half.
 
-
-def _ascii(digits: str) -> str:
-    return "".join(str(int(digit)) for digit in digits)
-
-
-def _is_small(digits: str) -> bool:
-    """Whether a number may well be a word: up to twelve, and parts of one, such as a half."""
-    return digits.startswith("0.") or (len(digits) <= 2 and int(digits) <= _SMALL)
+    With `large` that many thousands, too.
+    """
+    digits = numeral.significant if large else numeral.digits
+    return numeral.digits.startswith("0.") or (
+        digits.isdecimal() and len(digits) <= 2 and int(digits) <= _SMALL
+    )
 
 
 LATIN_WORD = re.compile(r"(?<![A-Za-z0-9À-ɏ])[A-Za-zÀ-ɏ][A-Za-z0-9À-ɏ]+")

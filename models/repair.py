@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from .guards import LATIN_WORD, NUMBER, NUMBER_WORD, STUTTER, digits_of, latin_lost, number_changes
+from .guards import LATIN_WORD, STUTTER, latin_lost, number_changes
+from .numerals import has_spelled_out, missing, numerals
 
 # Digits that two numbers must share, in order, over all of both: 20 and 200 do, 20 and 85 do not.
 _ALIKE = 0.5
 # The same for letters: of true names the garbled ones had 0.7 and more, other words 0.5 and less.
 _ALIKE_WORDS = 0.6
-_ARABIC_MARKS = str.maketrans("٫٬", ".,")
 
 
 def repair_numbers(source: str, target: str) -> str | None:
@@ -28,24 +28,28 @@ def repair_numbers(source: str, target: str) -> str | None:
     changed = number_changes(source, target)
     if not changed:
         return None
-    right = {digits_of(text): text for text in NUMBER.findall(source)}
-    there = {text: digits_of(text) for text in NUMBER.findall(target)}
-    wrong = {text: digits for text, digits in there.items() if digits not in right}
+    before, after = numerals(source), numerals(target)
+    wrong = {numeral.value: numeral for numeral in missing(after, before)}
     # Small ones may stand there as words, so that not all of these are lost.
-    absent = [digits for digits in right if digits not in there.values()]
-    lost = [digits for digits in absent if digits in changed]
+    absent = {numeral.value: numeral for numeral in missing(before, after)}
+    lost = [value for value in absent if value in changed]
     # A number that the Arabic spells out is no error, so that the only one may yet be right.
-    if len(wrong) == len(lost) == 1 and not NUMBER_WORD.search(source):
+    if len(wrong) == len(lost) == 1 and not has_spelled_out(source):
         choices = {next(iter(wrong)): lost[0]}
     else:
         choices = _matched(
-            (likeness, digits, text)
-            for digits in absent
-            for text, other in wrong.items()
-            if (likeness := _likeness(digits.replace(".", ""), other.replace(".", ""))) >= _ALIKE
+            (likeness, right, other)
+            for right, numeral in absent.items()
+            for other, found in wrong.items()
+            if (likeness := _likeness(numeral.significant, found.significant)) >= _ALIKE
         )
-    written = {text: _written(right[digits]) for text, digits in choices.items()}
-    repaired = NUMBER.sub(lambda found: written.get(found[0], found[0]), target)
+    repaired = target
+    for numeral in reversed(after):
+        right = absent.get(choices.get(numeral.value, ""))
+        written = right and right.written(numeral.zeros)
+        if written:
+            end = numeral.start + len(numeral.text)
+            repaired = repaired[: numeral.start] + written + repaired[end:]
     return repaired if len(number_changes(source, repaired)) < len(changed) else None
 
 
@@ -101,8 +105,3 @@ def repair_loops(target: str) -> str | None:
 
 def _likeness(left: str, right: str) -> float:
     return SequenceMatcher(None, left, right, autojunk=False).ratio()
-
-
-def _written(number: str) -> str:
-    """A number of the source in English digits and marks."""
-    return re.sub(r"\d", lambda digit: str(int(digit[0])), number).translate(_ARABIC_MARKS)

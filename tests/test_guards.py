@@ -94,20 +94,62 @@ def test_a_future_verb_is_not_taken_for_the_word_six():
 
 def test_a_zero_more_or_less_is_another_number_but_whole_thousands_may_be_words():
     assert number_changes("في 150 مدرسة.", "In 1,500 schools.") == ("150", "1500")
-    assert number_changes("بلغ 240 ألف طن.", "It came to 240,0000 tonnes.") == ("240",)
+    assert number_changes("بلغ 240 ألف طن.", "It came to 240,0000.") == ("240000", "2400000")
     assert number_changes("بلغ 240 ألف طن.", "It came to 240,000 tonnes.") == ()
     assert number_changes("بلغت النسبة 2.50 في المئة.", "The rate was 2.5 percent.") == ()
 
 
 def test_a_decimal_mark_more_or_less_is_another_number():
-    assert number_changes("بلغ 5.69 مليون.", "It was 569 million.") == ("5.69",)
+    assert number_changes("بلغ 5.69 مليون.", "It was 569 million.") == ("5690000", "569000000")
     assert number_changes("بلغ 15 جنيها.", "It was 1.5 pounds.") == ("1.5", "15")
     assert number_changes("بلغت ٣٫٥ في المئة.", "It was 3.5 percent.") == ()
     assert number_changes("بلغت 3,5 في المئة.", "It was 3.5 percent.") == ()
     assert number_changes("بلغت 3.0 في المئة.", "It was 3 percent.") == ()
     assert number_changes("بلغ 1,500 دينار.", "It was 1500 dinars.") == ()
     assert number_changes("نحو 0.5 مليون.", "About half a million.") == ()
-    assert number_changes("نحو 0.5 مليون.", "About 5 million.") == ("0.5",)
+    assert number_changes("نحو 0.5 مليون.", "About 5 million.") == ("500000", "5000000")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("بلغ العدد 5 آلاف.", "It was 5,000."),
+        ("بلغ العدد 5 آلاف.", "It was 5 thousand."),
+        ("بلغ العدد 5 آلاف.", "It was five thousand."),
+        ("بلغ العدد 5,000.", "It was five thousand."),
+        ("بلغ العدد 10 آلاف.", "It was 10000."),
+        ("نحو 240 ألفا.", "About 240,000."),
+        ("نحو 5.2 مليون.", "About 5,200,000."),
+        ("نحو 5.2 مليون.", "About 5.2m."),
+        ("نحو 3 ملايين دولار.", "About $3 mn."),
+        ("نحو 7 مليارات.", "About 7 billion."),
+        ("بين 5 و10 آلاف.", "Between 5,000 and 10,000."),
+        ("بين 5 و10 آلاف.", "Between 5 and 10 thousand."),
+        ("من 5 إلى 10 آلاف.", "5,000-10,000."),
+        ("في 2015 و300 ألف.", "In 2015 and 300,000."),
+        ("في سباق 100 متر.", "In the 100m race."),
+        ("٢٠ مليون شخص.", "20 million people."),
+    ],
+)
+def test_thousands_and_millions_may_be_digits_or_words(source, target):
+    assert number_changes(source, target) == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "changed"),
+    [
+        ("جهز 42 مركزا.", "42,000 centres.", ("42", "42000")),
+        ("جاء 10,000 شخص.", "10.00 people.", ("10", "10000")),
+        ("جاء 800 ألف شخص.", "800 people.", ("800", "800000")),
+        ("جاء 800 ألف شخص.", "800 million people.", ("800000", "800000000")),
+        ("بلغ 3 مليارات.", "It was 3 million.", ("3000000", "3000000000")),
+        ("بلغ 5,000.", "One of 5.", ("5", "5000")),
+        # What the Arabic spells out may be a number in English; what it has in digits is lost.
+        ("جاء 800 ألف من أربعين بلدا.", "800 came from 40 countries.", ("800000",)),
+    ],
+)
+def test_thousands_more_or_less_are_another_number(source, target, changed):
+    assert number_changes(source, target) == changed
 
 
 def test_a_number_of_any_length_is_compared():

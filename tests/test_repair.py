@@ -23,6 +23,11 @@ from khulasa.models.repair import repair_latin, repair_loops, repair_numbers
         ("نسبة ٣٫٥ بالمئة.", "A share of 55 per cent.", "A share of 3.5 per cent."),
         ("بلغ 5.69 شخصا.", "It was 569 people.", "It was 5.69 people."),
         ("قال 18 ثم 18.", "He said 188 and 188.", "He said 18 and 18."),
+        ("جهز 42 مركزا.", "42,000 centres.", "42 centres."),
+        ("جاء 10,000 شخص.", "10.00 people.", "10,000 people."),
+        ("جاء 800 ألف شخص.", "800,00 people.", "800,000 people."),
+        ("نحو 5.2 مليون.", "About 5.2.", "About 5,200,000."),
+        ("نحو 5 ملايين و3 آلاف.", "50 million and 30.", "5 million and 3,000."),
         # The 7 could be a word; one number stays lost; two are like one.
         ("فاز 18-7 في 220.", "He won 18-77 at first in 2020.", "He won 18-7 at first in 220."),
         ("22 قتيلا في 1968 و540 جريحا.", "22 were killed in 2968.", "22 were killed in 1968."),
@@ -42,6 +47,8 @@ def test_a_wrong_number_becomes_the_one_that_it_stands_for(source, target, repai
         ("قال 18 وزيرا وعشرون نائبا.", "Ministers and 20 deputies said."),  # 20 is right
         ("قال ثلاثة وزراء.", "3 ministers said."),
         ("لا رقم هنا.", "There are 17 here."),  # added from nowhere
+        ("جاء 5,000 شخص.", "5 million people."),  # a word would have to go
+        ("جاء 800 ألف شخص.", "800 million people."),
     ],
 )
 def test_what_is_right_or_not_plain_is_left(source, target):
@@ -49,7 +56,10 @@ def test_what_is_right_or_not_plain_is_left(source, target):
 
 
 TEXT = st.lists(
-    st.sampled_from(["قال", "said", "20", "200", "٣٫٥", "35", "1,500", "x7"]), max_size=6
+    st.sampled_from(
+        ["قال", "said", "20", "200", "٣٫٥", "35", "1,500", "x7", "آلاف", "million", "5m"]
+    ),
+    max_size=6,
 )
 
 
