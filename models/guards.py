@@ -107,6 +107,14 @@ def has_content(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
+_FINISHED = re.compile(r"""[.!?؟…][»”)\]"']*$""")
+
+
+def is_finished(sentence: str) -> bool:
+    """Whether a sentence ends as one."""
+    return _FINISHED.search(sentence) is not None
+
+
 _ARABIC = re.compile(
     r"[\u0620-\u064a\u066e-\u06d3\u0750-\u077f\u08a0-\u08c9\ufb50-\ufdff\ufe70-\ufefc]"
 )

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field, replace
 
 from .checkpoint import resolve
 from .engine import Engine, load_engine
-from .guards import has_content, loops
+from .guards import has_content, is_finished, loops
 from .normalization import normalize
 from .sections import Line, Section, SourceReader, units
 from .selection import Selector
 from .summary_options import SummarizerOptions, read_defaults
 from .support import UNSUPPORTED, centrality, content_words, find_support
-from .writing import Writer, is_finished
+from .writing import Writer
 
 FLAGS = ("empty", "truncated_source", "truncated", "repetition", "unsupported")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from .guards import (
     check,
     has_content,
 )
+from .joining import join_parts
 from .normalization import normalize
 from .repair import repair_latin, repair_loops, repair_numbers
 from .shortlist import with_shortlist
@@ -158,7 +159,7 @@ class Translator:
         """Give one translation for each sentence, in order, whatever the sentence holds.
 
         Sentences that are equal once normalized are decoded once. No text is cut off: a sentence
-        that is too long is split, and the translations of its pieces are joined with a space.
+        that is too long is split, and the translations of its pieces are joined (see `join_parts`).
         """
         normal = [normalize(sentence) for sentence in sentences]
         texts = list(dict.fromkeys(filter(has_content, normal)))
@@ -170,8 +171,7 @@ class Translator:
         pieces, rows = self._split([text for text in texts if text not in known])
         outputs = self._decode(rows)
         fresh = {
-            text: _translation(text, _joined([outputs[piece] for piece in parts]))
-            for text, parts in pieces.items()
+            text: _translation(text, _joined(parts, outputs)) for text, parts in pieces.items()
         }
         # An engine that moved to another device meanwhile made some of them in another way.
         if self.cache and key == self._key():
@@ -258,7 +258,7 @@ class Translator:
         better = {}
         for text, parts in cut.items():
             if len(parts) > 1:
-                joined = _joined([found[part] for part in parts])
+                joined = _joined(parts, found)
                 # How sure the model is, is asked of the whole: it has one score.
                 flags = {*joined.flags} - {UNCERTAIN} | {*self._flags(text, joined.result)}
                 flagged = tuple(flag for flag in FLAGS if flag in flags)
@@ -354,8 +354,9 @@ def _doubtful(outputs: dict[str, _Output]) -> dict[str, _Output]:
     return {text: output for text, output in outputs.items() if output.is_doubtful}
 
 
-def _joined(parts: Sequence[_Output]) -> _Output:
-    """Outputs one after the other as one, with every flag that one of them has."""
+def _joined(texts: Sequence[str], outputs: Mapping[str, _Output]) -> _Output:
+    """The outputs of texts in a row as one, with every flag that one of them has."""
+    parts = [outputs[text] for text in texts]
     results = [part.result for part in parts]
     flags = {flag for part in parts for flag in part.flags}
     tokens = tuple(token for result in results for token in result.tokens)
@@ -363,7 +364,7 @@ def _joined(parts: Sequence[_Output]) -> _Output:
     return _Output(
         Generation(
             tokens,
-            " ".join(result.text for result in results if result.text),
+            join_parts((text, outputs[text].result.text) for text in texts),
             total / len(tokens) if tokens else None,
             any(result.truncated for result in results),
         ),

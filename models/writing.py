@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from .batching import make_batches
 from .engine import Engine, Generation, GenerationOptions
-from .guards import has_content
+from .guards import has_content, is_finished
 from .sections import Section
 from .summary_options import CheckpointDefaults, SummarizerOptions
 
 # Generous: Arabic in a vocabulary of 8,000 pieces takes about two tokens a word.
 _TOKENS_PER_WORD = 3
-
-_FINISHED = re.compile(r"""[.!?؟…][»”)\]"']*$""")
-
-
-def is_finished(sentence: str) -> bool:
-    """Whether a sentence ends as one."""
-    return _FINISHED.search(sentence) is not None
 
 
 class Writer:
