@@ -70,11 +70,21 @@ for _task in ("translator", "summarizer"):
     show_default=True,
     help="How far to go from the checkpoint that the run started from to the run's weights.",
 )
-def export(run_folder: Path, target: Path, average: int, share: float) -> None:
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="RUN_FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another run from the same checkpoint, to take the mean with. May be repeated.",
+)
+def export(
+    run_folder: Path, target: Path, average: int, share: float, others: tuple[Path, ...]
+) -> None:
     """Write a run's averaged weights as a checkpoint that --config and other tools can load."""
     from ..models.training.recipe import export as write
 
-    write(run_folder, target, average, share=share)
+    write(run_folder, target, average, share=share, others=others)
     click.echo(f"{target}")
 
 

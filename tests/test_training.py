@@ -445,6 +445,32 @@ def test_an_export_may_go_a_share_of_the_way_from_the_start(material, finished, 
     assert torch.allclose(found[0.25], 0.75 * found[0.0] + 0.25 * found[1.0], atol=1e-3)
 
 
+def test_runs_from_one_checkpoint_have_a_mean(material, finished, tmp_path):
+    from safetensors.torch import load_file
+
+    export(finished, tmp_path / "model", average=1)
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(tmp_path / "model")}
+    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
+    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    runs = [tmp_path / name for name in ("a", "b", "c")]
+    for seed, run in enumerate(runs):
+        train(TrainingConfig.model_validate(values | {"seed": seed}), run)
+    export(runs[0], tmp_path / "mean", average=1, others=runs[1:])
+    name = "model.encoder.layers.0.fc1.weight"
+    found = load_file(tmp_path / "mean" / "model.safetensors")[name].float()
+    each = [weights(run)[name] for run in runs]
+    assert torch.allclose(found, sum(each) / 3, atol=1e-3)
+    assert not torch.allclose(found, each[0], atol=1e-3)
+
+    with pytest.raises(ConfigError, match="started from nothing"):
+        export(runs[0], tmp_path / "mean", average=1, others=[finished])
+    values["vocabulary"] = {"size": 302}
+    train(TrainingConfig.model_validate(values), tmp_path / "other")
+    with pytest.raises(ConfigError, match="another vocabulary"):
+        export(runs[0], tmp_path / "mean", average=1, others=[tmp_path / "other"])
+
+
 def test_a_share_needs_a_checkpoint_to_start_from(finished, tmp_path):
     with pytest.raises(ConfigError, match="share"):
         export(finished, tmp_path / "model", average=1, share=0.5)

@@ -11,7 +11,7 @@ import csv
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -374,12 +374,18 @@ class Trainer:
         return Position(**state["position"])
 
 
-def average_weights(files: Sequence[Path]) -> dict[str, torch.Tensor]:
+def average_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
     """The mean of several sets of weights: steadier than the last one alone."""
     from safetensors.torch import load_file
 
+    return mean_weights(load_file(path) for path in files)
+
+
+def mean_weights(sets: Iterable[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of sets of weights with the same names; one is in memory at a time."""
     total: dict[str, torch.Tensor] = {}
-    for path in files:
-        for name, weight in load_file(path).items():
-            total[name] = total.get(name, torch.zeros_like(weight)) + weight / len(files)
-    return total
+    count = 0
+    for count, weights in enumerate(sets, 1):  # noqa: B007
+        for name, weight in weights.items():
+            total[name] = total[name] + weight if name in total else weight
+    return {name: weight / count for name, weight in total.items()}
