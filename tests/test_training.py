@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -394,10 +395,15 @@ def test_an_exported_model_decodes_alike_in_both_engines(finished, tmp_path, mon
     assert half < 2.5 * sum(weight.numel() for weight in weights(finished).values())
 
 
-def test_pieces_that_no_target_has_cannot_be_written(finished, tmp_path):
+@pytest.mark.parametrize("quoted", [False, True])
+def test_arabic_pieces_cannot_be_written(finished, tmp_path, quoted):
     from transformers import MarianMTModel
 
-    export(finished, tmp_path / "model", average=1)
+    run = finished
+    if quoted:  # as if there were targets that quote Arabic, in whole pieces and in bytes
+        run = shutil.copytree(finished, tmp_path / "run")
+        np.save(run / "outputs.npy", np.arange(len(vocabulary_pieces(run / "tokenizer")) - 1))
+    export(run, tmp_path / "model", average=1)
     model = MarianMTModel.from_pretrained(tmp_path / "model", dtype=torch.float32)
     pieces = vocabulary_pieces(tmp_path / "model")
     ids = torch.tensor([[5, 6, 7, 0]])
@@ -406,6 +412,7 @@ def test_pieces_that_no_target_has_cannot_be_written(finished, tmp_path):
     possible = "".join(pieces[i] for i in range(len(pieces)) if logits[i] > -1000)
     assert "book" in possible or "b" in possible
     assert not any("\u0600" <= letter <= "\u06ff" for letter in possible)
+    assert "<0xD9>" not in possible
     assert "<pad>" not in possible
 
 

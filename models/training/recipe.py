@@ -14,6 +14,7 @@ import numpy as np
 
 from ..checkpoint import resolve
 from ..errors import CheckpointError, ConfigError
+from ..guards import arabic_share
 from .alignment import TranslationTable, copy_alignment, soft_alignment, train_ibm1
 from .batches import Candidates, Example
 from .config import TrainingConfig, ValidationConfig
@@ -165,6 +166,15 @@ def output_ids(config: TrainingConfig, examples: Sequence[Example], vocabulary: 
     written = [example.target for example in examples]
     written += [example.source for example in examples if example.candidates]
     return np.unique(np.concatenate(written)).astype(np.int64)
+
+
+# With byte fallback the first byte of every Arabic letter is one of these.
+_ARABIC_BYTES = ("<0xD8>", "<0xD9>", "<0xDA>", "<0xDB>")
+
+
+def is_arabic_piece(piece: str) -> bool:
+    """Whether a piece is Arabic: the English of some pairs quotes an Arabic word or two."""
+    return piece in _ARABIC_BYTES or arabic_share(piece) > 0
 
 
 def restrict_outputs(model: Any, outputs: Any) -> None:
@@ -356,7 +366,10 @@ def export(
         strict=False,
     )
     outputs = [np.load(each / "outputs.npy") for each in folders]
-    restrict_outputs(model, reduce(np.union1d, outputs))
+    possible = reduce(np.union1d, outputs)
+    if config.task == "translator" and config.model.outputs == "targets":
+        possible = [i for i in possible.tolist() if not is_arabic_piece(pieces[i])]
+    restrict_outputs(model, np.asarray(possible))
     pad = model.config.pad_token_id
     with torch.no_grad():
         model.get_input_embeddings().weight[pad].zero_()
