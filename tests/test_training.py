@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from khulasa.models.checkpoint import resolve
 from khulasa.models.engine import GenerationOptions, load_engine
-from khulasa.models.errors import ConfigError, InputError
+from khulasa.models.errors import CheckpointError, ConfigError, InputError
 from khulasa.models.summary_options import read_defaults
 from khulasa.models.training.alignment import copy_alignment, soft_alignment, train_ibm1
 from khulasa.models.training.batches import BatchStream, Position
@@ -478,6 +478,11 @@ def test_runs_from_one_checkpoint_have_a_mean(material, finished, tmp_path):
         export(runs[0], tmp_path / "mean", average=1, others=[tmp_path / "other"])
 
 
+def test_what_is_no_run_is_not_exported(tmp_path):
+    with pytest.raises(CheckpointError, match="not the folder of a run"):
+        export(tmp_path, tmp_path / "model", average=1)
+
+
 def test_a_share_needs_a_checkpoint_to_start_from(finished, tmp_path):
     with pytest.raises(ConfigError, match="share"):
         export(finished, tmp_path / "model", average=1, share=0.5)
@@ -578,7 +583,6 @@ def test_a_piece_of_another_vocabulary_starts_from_what_is_known_of_it():
 def test_embeddings_of_their_own_for_each_side_cannot_take_another_vocabulary(
     material, finished, tmp_path
 ):
-    from khulasa.models.errors import CheckpointError
 
     export(finished, tmp_path / "model", average=1)
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))

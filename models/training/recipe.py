@@ -359,8 +359,8 @@ def export(
             f"{folder}: a share needs a run that started from a checkpoint (model.start_from); "
             "this one did not, so leave the share out"
         )
-    means = [average_weights(_last_weights(each, average)) for each in folders]
-    weights, start = mean_weights(means), model.state_dict()
+    weights = mean_weights(average_weights(_last_weights(each, average)) for each in folders)
+    start = model.state_dict()
     model.load_state_dict(
         {name: torch.lerp(start[name], weight, share) for name, weight in weights.items()},
         strict=False,
@@ -391,7 +391,10 @@ def export(
 
 
 def _config_of(folder: Path) -> TrainingConfig:
-    return TrainingConfig.model_validate_json((folder / "config.json").read_text(encoding="utf-8"))
+    path = folder / "config.json"
+    if not (folder / "weights").is_dir() or not path.is_file():
+        raise CheckpointError(f"{folder}: not the folder of a run, or of one without weights yet")
+    return TrainingConfig.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def _last_weights(folder: Path, count: int) -> list[Path]:

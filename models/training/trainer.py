@@ -385,7 +385,8 @@ def mean_weights(sets: Iterable[Mapping[str, torch.Tensor]]) -> dict[str, torch.
     """The mean of sets of weights with the same names; one is in memory at a time."""
     total: dict[str, torch.Tensor] = {}
     count = 0
-    for count, weights in enumerate(sets, 1):  # noqa: B007
+    for weights in sets:
+        count += 1
         for name, weight in weights.items():
             total[name] = total[name] + weight if name in total else weight
     return {name: weight / count for name, weight in total.items()}
