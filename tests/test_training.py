@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -431,14 +432,20 @@ def test_fine_tuning_goes_on_from_a_checkpoint(material, finished, tmp_path):
         assert torch.allclose(weight, weights(finished)[name], atol=2e-3), name
 
 
+def going_on(material: Path, model: Path) -> dict[str, Any]:
+    """A short run from a checkpoint."""
+    values = configuration(material).model_dump()
+    values["model"] = {"start_from": str(model)}
+    values["vocabulary"] = {"reuse": str(model)}
+    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    return values
+
+
 def test_an_export_may_go_a_share_of_the_way_from_the_start(material, finished, tmp_path):
     from safetensors.torch import load_file
 
     export(finished, tmp_path / "model", average=1)
-    values = configuration(material).model_dump()
-    values["model"] = {"start_from": str(tmp_path / "model")}
-    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
-    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    values = going_on(material, tmp_path / "model")
     train(TrainingConfig.model_validate(values), tmp_path / "tuned")
     found = {}
     for share in (0.0, 0.25, 1.0):
@@ -456,10 +463,7 @@ def test_runs_from_one_checkpoint_have_a_mean(material, finished, tmp_path):
     from safetensors.torch import load_file
 
     export(finished, tmp_path / "model", average=1)
-    values = configuration(material).model_dump()
-    values["model"] = {"start_from": str(tmp_path / "model")}
-    values["vocabulary"] = {"reuse": str(tmp_path / "model")}
-    values["optimization"] |= {"total_updates": 4, "warmup_updates": 0}
+    values = going_on(material, tmp_path / "model")
     runs = [tmp_path / name for name in ("a", "b", "c")]
     for seed, run in enumerate(runs):
         train(TrainingConfig.model_validate(values | {"seed": seed}), run)
