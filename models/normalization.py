@@ -249,10 +249,12 @@ def add_missing_spaces(text: str) -> tuple[str, int]:
         runs = _RUN.findall(match[0])
         word = runs[0]
         for before, run in itertools.pairwise(runs):
-            is_ending = re.match(_ARABIC, run) is not None
-            arabic, latin = (run, before) if is_ending else (before, run)
-            attached = run in _ENDINGS if is_ending else _PREFIX.fullmatch(before)
-            if min(len(arabic), len(latin)) > 1 and latin[0].isalpha() and not attached:
+            if re.match(_ARABIC, run):
+                latin, belongs = before, run in _ENDINGS
+            else:
+                latin, belongs = run, _PREFIX.fullmatch(before)
+            # A single letter may be a prefix, a suffix, or the name of a thing: `طرازX`.
+            if min(len(before), len(run)) > 1 and latin[0].isalpha() and not belongs:
                 word += " "
                 added += 1
             word += run
