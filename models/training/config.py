@@ -22,7 +22,9 @@ class SourceConfig(_Section):
     means a different fifth of it each pass. `target` is what a summarizer learns to write: the
     sentences of the text that come nearest its summary (`oracle`), or the summary itself.
     With `vary` the source gives variants of its pairs, with other numbers and Latin-script words,
-    and leaves out pairs that have no variant: name the same file a second time.
+    and leaves out pairs that have no variant: name the same file a second time. With `names`, a TSV
+    of names in both languages, the variants have other names instead, of that file and of the
+    source itself. `copies` is how many variants a pair has.
     """
 
     path: str
@@ -32,6 +34,18 @@ class SourceConfig(_Section):
     target_column: str = "en"
     target: Literal["oracle", "summary"] = "oracle"
     vary: bool = False
+    names: str | None = None
+    copies: int = Field(default=1, gt=0)
+
+    @model_validator(mode="after")
+    def _one_kind_of_variant(self) -> SourceConfig:
+        if self.vary and self.names:
+            raise ValueError("has both `vary` and `names`: name the file twice, once with each")
+        if self.copies > 1 and not (self.vary or self.names):
+            raise ValueError(
+                "`copies` are of variants: needs `vary` or `names` (or raise `weight`)"
+            )
+        return self
 
 
 class FilterConfig(_Section):
@@ -137,7 +151,10 @@ class OptimizationConfig(_Section):
     """AdamW under a warm-up, a plateau and a linear cool-down to zero.
 
     Batch sizes are in tokens of the longer side, padding counted; they grow from `batch_tokens`
-    to `max_batch_tokens` by `batch_growth` tokens an update.
+    to `max_batch_tokens` by `batch_growth` tokens an update. With `consistency` each batch goes
+    through the model twice, with other units dropped, and with this weight the two predictions
+    shall resemble each other (R-Drop, Liang et al. 2021; their alpha of 5 is 2.5 here): an update
+    takes twice as long, and less is learned by heart.
     """
 
     total_updates: int = Field(default=10_000, gt=0)
@@ -148,6 +165,7 @@ class OptimizationConfig(_Section):
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    consistency: float = Field(default=0.0, ge=0)
     batch_tokens: int = Field(default=1200, gt=0)
     max_batch_tokens: int = Field(default=3000, gt=0)
     batch_growth: float = Field(default=0.3, ge=0)

@@ -8,7 +8,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ from typing import IO, Any
 from ..errors import InputError
 from ..normalization import normalize
 from .config import FilterConfig, SourceConfig
+from .names import collect_names, swap_names
 from .overlap import Overlap
 from .variants import names_in, vary
 
@@ -177,11 +178,26 @@ def load_corpus(name: str, source: SourceConfig, filters: FilterConfig, task: st
             continue
         seen.add(pair)
         corpus.pairs.append(pair)
-    if source.vary:
-        names = names_in(target for _, target in corpus.pairs)
+    variant = variant_maker(source, corpus.pairs)
+    if variant is not None:
         generator = random.Random(name)
-        found = [vary(pair, names, generator) for pair in corpus.pairs]
+        found = [variant(pair, generator) for _ in range(source.copies) for pair in corpus.pairs]
         corpus.pairs = [pair for pair in found if pair is not None]
         corpus.rejected["nothing to vary"] = found.count(None)
     log.info("%s: %d pairs, left out %s", name, len(corpus.pairs), dict(corpus.rejected))
     return corpus
+
+
+def variant_maker(
+    source: SourceConfig, pairs: Sequence[Pair]
+) -> Callable[[Pair, random.Random], Pair | None] | None:
+    """What makes variants of a source's pairs, as it is configured; None where they stay."""
+    if source.vary:
+        words = names_in(target for _, target in pairs)
+        return lambda pair, generator: vary(pair, words, generator)
+    if source.names:
+        raw = read_pairs(SourceConfig(path=source.names), "translator")
+        names = collect_names(pairs, ((normalize(left), normalize(right)) for left, right in raw))
+        known = frozenset(names)
+        return lambda pair, generator: swap_names(pair, names, known, generator)
+    return None
