@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn.functional import kl_div
 
 from khulasa.models.checkpoint import resolve
 from khulasa.models.engine import GenerationOptions, load_engine
@@ -44,7 +45,7 @@ from khulasa.models.training.recipe import (
     train,
     vocabulary_pieces,
 )
-from khulasa.models.training.trainer import Trainer, collate
+from khulasa.models.training.trainer import Trainer, collate, divergence
 
 WORDS = {
     "كتاب": "book", "بيت": "house", "ولد": "boy", "مدينة": "city", "ماء": "water",
@@ -179,6 +180,77 @@ def test_noise_hides_what_is_read_and_never_what_is_to_be_written(material, fini
     assert (batch.target_input[:, 0] == pad).all()
     shown = batch.target_input[:, 1:] != unknown
     assert torch.equal(batch.target_input[:, 1:][shown], batch.target[:, :-1][shown])
+
+
+def consistent(
+    material: Path, consistency: float, dropout: float, updates: int = 4
+) -> TrainingConfig:
+    values = configuration(material, total_updates=updates, cooldown_updates=0).model_dump()
+    values["optimization"] |= {"consistency": consistency, "precision": "float32"}
+    values["model"]["dropout"] = dropout
+    values["checkpoints"]["every"] = 2
+    return TrainingConfig.model_validate(values)
+
+
+def test_a_consistent_run_ends_in_the_same_weights_when_it_is_resumed(material, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def kill(updates: int, _figures: object) -> None:
+        if updates == 4:
+            raise KilledError
+
+    config = consistent(material, 2.0, 0.3)
+    train(config, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(config, tmp_path / "resumed", kill)
+    train(config, tmp_path / "resumed")
+    for name, weight in weights(tmp_path / "whole").items():
+        assert torch.equal(weight, weights(tmp_path / "resumed")[name]), name
+
+
+def test_without_dropout_consistency_changes_nothing(material, tmp_path):
+    for consistency in (0.0, 5.0):
+        train(consistent(material, consistency, 0.0), tmp_path / str(consistency))
+    plain, other = (
+        torch.load(tmp_path / str(consistency) / "state.pt", weights_only=True)
+        for consistency in (0.0, 5.0)
+    )
+    assert plain["tokens"] == other["tokens"]
+    for name, weight in plain["model"].items():
+        # AdamW makes much of the smallest gradients, so rounding does not vanish.
+        assert torch.allclose(weight, other["model"][name], atol=1e-3), name
+
+
+def test_consistent_predictions_differ_less(material, tmp_path):
+    config = configuration(material)
+
+    def differ(consistency: float) -> float:
+        folder = tmp_path / str(consistency)
+        train(consistent(material, consistency, 0.3, updates=30), folder)
+        model = build_marian(config.model.model_copy(update={"dropout": 0.3}), 300)
+        model.load_state_dict(weights(folder), strict=False)
+        examples = encode(list(zip(WORDS, WORDS.values(), strict=True)), folder / "tokenizer", 100)
+        batch = collate(examples, model.config.pad_token_id, None)
+        torch.manual_seed(1)
+        model.train()
+        left, right = (
+            model(input_ids=batch.source, decoder_input_ids=batch.target_input).logits
+            for _ in range(2)
+        )
+        return divergence(left[batch.target_mask], right[batch.target_mask]).item()
+
+    assert differ(20.0) < 0.8 * differ(1e-9)
+
+
+def test_the_divergence_is_the_mean_of_both_directions():
+    left, right = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1))
+    expected = [
+        kl_div(a.log_softmax(-1), b.log_softmax(-1), reduction="batchmean", log_target=True)
+        for a, b in ((left, right), (right, left))
+    ]
+    assert float(divergence(left, right)) == pytest.approx(float(sum(expected)) / 2)
+    assert float(divergence(left, left)) == 0
 
 
 def test_noise_is_for_translators(articles):

@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,25 @@ def collate(examples: Sequence[Example], pad: int, guide: Guide | None) -> Batch
         functional.pad(targets[:, :-1], (1, 0), value=pad),
         None if alignment is None else torch.from_numpy(alignment),
     )
+
+
+def twice(batch: Batch) -> Batch:
+    """The batch with each of its rows a second time, behind all others."""
+    tensors = {
+        field.name: torch.cat([value, value])
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), torch.Tensor)
+    }
+    return replace(batch, **tensors)
+
+
+def divergence(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """How much two predictions [tokens, classes] of the same tokens differ: nats a token.
+
+    The mean of both Kullback-Leibler divergences, from logits.
+    """
+    left, right = left.log_softmax(-1), right.log_softmax(-1)
+    return ((left.exp() - right.exp()) * (left - right)).sum(-1).mean() / 2
 
 
 @dataclass(frozen=True)
@@ -256,8 +275,11 @@ class Trainer:
         encoder = self.model.model.encoder
         return encoder(input_ids=source, attention_mask=batch.source_mask).last_hidden_state
 
-    def _loss(self, batch: Batch, memory: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Mean loss over target tokens. Only `outputs` have a place in the softmax: never pad."""
+    def _predict(self, batch: Batch, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of each target token, row by row, and the class that it is.
+
+        Only `outputs` have a place in the softmax: never pad.
+        """
         states = self.model.model.decoder(
             input_ids=batch.target_input,
             encoder_hidden_states=memory,
@@ -266,8 +288,12 @@ class Trainer:
         ).last_hidden_state
         weight = self.model.get_output_embeddings().weight[self.outputs]
         logits = functional.linear(states[batch.target_mask], weight)
-        wanted = self._class[batch.target[batch.target_mask]]
-        return functional.cross_entropy(logits.float(), wanted, label_smoothing=smoothing)
+        return logits.float(), self._class[batch.target[batch.target_mask]]
+
+    def _loss(self, batch: Batch, memory: torch.Tensor, smoothing: float) -> torch.Tensor:
+        """Mean loss over target tokens."""
+        logits, wanted = self._predict(batch, memory)
+        return functional.cross_entropy(logits, wanted, label_smoothing=smoothing)
 
     def _guide_weight(self) -> float:
         options = self.config.alignment
@@ -278,17 +304,24 @@ class Trainer:
         rate = learning_rate(self.updates, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        consistency, rows = self.options.consistency, len(batch.source)
+        if consistency:
+            batch = twice(batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             memory = self._encode(batch, batch.source)
-            loss = self._loss(batch, memory, self.options.label_smoothing)
+            logits, wanted = self._predict(batch, memory)
+            smoothing = self.options.label_smoothing
+            loss = functional.cross_entropy(logits, wanted, label_smoothing=smoothing)
             total = loss
+            if consistency:
+                total = loss + consistency * divergence(*logits.chunk(2))
             if self.head is not None and batch.alignment is not None:
                 attention = self.head.log_attention(batch.source_mask)
                 guided = -(batch.alignment * attention).sum(-1)[batch.target_mask].mean()
-                total = loss + self._guide_weight() * guided
+                total = total + self._guide_weight() * guided
             ranking = torch.zeros(())
             if batch.lists is not None:
-                ranking = self.ranking.loss(batch.lists, memory, batch.source_mask)
+                ranking = self.ranking.loss(batch.lists, memory[:rows], batch.source_mask[:rows])
                 total = total + self.config.ranking.weight * ranking
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
@@ -297,7 +330,7 @@ class Trainer:
         with torch.no_grad():
             # Engines start decoding from the pad embedding and take it to be zero.
             self.model.get_input_embeddings().weight[self.pad].zero_()
-        tokens = int(batch.target_mask.sum())
+        tokens = int(batch.target_mask.sum()) // (2 if consistency else 1)
         return Losses(float(loss.detach()), float(ranking.detach()), tokens)
 
     @torch.no_grad()
