@@ -1,8 +1,9 @@
 """How good the shipped models are: the figures of their cards.
 
-Translation, sentence by sentence: BLEU and chrF with signatures, and how often the fidelity checks
-fail. Summaries of the reference texts in each language: ROUGE with bootstrap intervals, beside the
-lead, which is what a newsroom gets for free.
+Translation, sentence by sentence: BLEU and chrF with signatures, how often the fidelity checks
+fail, and how many names are spelled as in the reference, of those that it spells by their sounds.
+Summaries of the reference texts in each language: ROUGE with bootstrap intervals, beside the lead,
+which is what a newsroom gets for free.
 
 Run: python benchmarks/quality.py [--tsv FILE ...] [--translator NAME] [--summarizer NAME]
          [--shortlist FILE]
@@ -81,6 +82,7 @@ def translation(
     from khulasa.eval.fidelity import check_translation, latin_words, numbers
     from khulasa.eval.translation import score_translation
     from khulasa.models.engine import GenerationOptions
+    from khulasa.models.training.names import transliterations
     from khulasa.models.translator import Translator, TranslatorOptions
     from khulasa.pipeline.segment import split_to_fit
 
@@ -106,6 +108,14 @@ def translation(
         f"{len(with_numbers)} that have some, Latin words in {latin_kept} of {len(with_latin)}; "
         f"loops in {_share([bool(c['loop']) for c in checks])}, Arabic letters in "
         f"{_share([c['untranslated'] > 0 for c in checks])}"
+    )
+    names_kept = [
+        english in result.target
+        for result, pair in zip(results, pairs, strict=True)
+        for _, english in transliterations(pair)
+    ]
+    print(
+        f"{name}: {_share(names_kept)} of {len(names_kept)} names are spelled as in the reference"
     )
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")
     for word, doubted in (("uncertain", True), ("other", False)):
