@@ -96,17 +96,23 @@ def finished(material, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, finished, tmp_path):
+def train_until_killed(config: TrainingConfig, folder: Path, update: int) -> None:
+    """Train, and die after the log line of that update and before its save."""
+
     class KilledError(Exception):
         pass
 
     def kill(updates: int, _figures: object) -> None:
-        if updates == 10:
+        if updates == update:
             raise KilledError
 
-    # Killed after the log line of update 10 and before its save: nothing is there to go on from.
     with pytest.raises(KilledError):
-        train(configuration(material), tmp_path, kill)
+        train(config, folder, kill)
+
+
+def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, finished, tmp_path):
+    # Killed before its first save: nothing is there to go on from.
+    train_until_killed(configuration(material), tmp_path, 10)
     train(configuration(material), tmp_path, lambda *_: None)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["updates"] == 20
@@ -115,15 +121,7 @@ def test_a_run_that_was_killed_and_resumed_ends_in_the_same_weights(material, fi
 
 
 def test_a_run_resumed_from_its_saved_state_ends_in_the_same_weights(material, finished, tmp_path):
-    class KilledError(Exception):
-        pass
-
-    def kill(updates: int, _figures: object) -> None:
-        if updates == 20:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(configuration(material), tmp_path, kill)
+    train_until_killed(configuration(material), tmp_path, 20)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["updates"] == 10
     train(configuration(material), tmp_path)
     for name, weight in weights(finished).items():
@@ -138,16 +136,8 @@ def noisy(material: Path, **options: float) -> TrainingConfig:
 
 
 def test_a_noisy_run_ends_in_the_same_weights_when_it_is_resumed(material, tmp_path):
-    class KilledError(Exception):
-        pass
-
-    def kill(updates: int, _figures: object) -> None:
-        if updates == 4:
-            raise KilledError
-
     train(noisy(material), tmp_path / "whole")
-    with pytest.raises(KilledError):
-        train(noisy(material), tmp_path / "resumed", kill)
+    train_until_killed(noisy(material), tmp_path / "resumed", 4)
     train(noisy(material), tmp_path / "resumed")
     train(noisy(material, source_masking=0.0), tmp_path / "other")
     whole, resumed, other = (weights(tmp_path / name) for name in ("whole", "resumed", "other"))
@@ -193,17 +183,9 @@ def consistent(
 
 
 def test_a_consistent_run_ends_in_the_same_weights_when_it_is_resumed(material, tmp_path):
-    class KilledError(Exception):
-        pass
-
-    def kill(updates: int, _figures: object) -> None:
-        if updates == 4:
-            raise KilledError
-
     config = consistent(material, 2.0, 0.3)
     train(config, tmp_path / "whole")
-    with pytest.raises(KilledError):
-        train(config, tmp_path / "resumed", kill)
+    train_until_killed(config, tmp_path / "resumed", 4)
     train(config, tmp_path / "resumed")
     for name, weight in weights(tmp_path / "whole").items():
         assert torch.equal(weight, weights(tmp_path / "resumed")[name]), name
