@@ -705,6 +705,14 @@ def test_duplicates_are_counted_and_left_out(tmp_path):
     assert corpus.rejected == {"duplicate": 1}
 
 
+def test_sources_of_which_nothing_is_left_are_refused(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("ماء\twater\n", encoding="utf-8")
+    sources = {"pairs": {"path": str(path), "vary": True}}
+    with pytest.raises(ConfigError, match="no example is left after filtering"):
+        train(TrainingConfig.model_validate({"sources": sources}), tmp_path / "run")
+
+
 def test_a_line_without_a_second_column_is_named(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text("ماء\twater\nبيت\n", encoding="utf-8")

@@ -28,6 +28,9 @@ END_ID = 0
 IMPOSSIBLE = -10_000.0  # as a logit; float16 can hold it
 
 
+_NOTHING_LEFT = "no example is left after filtering: see the counts in the log"
+
+
 def train(
     config: TrainingConfig,
     folder: Path,
@@ -49,6 +52,8 @@ def train(
         load_corpus(name, source, config.filters, config.task)
         for name, source in config.sources.items()
     ]
+    if not any(corpus.pairs for corpus in corpora):
+        raise ConfigError(_NOTHING_LEFT)
     tokenizer = folder / "tokenizer"
     if not (tokenizer / "vocab.json").is_file():
         options = config.vocabulary
@@ -70,7 +75,7 @@ def train(
         groups.append(encode(corpus.pairs, tokenizer, longest, choices))
     examples = [example for group in groups for example in group]
     if not examples:
-        raise ConfigError("no example is left after filtering: see the counts in the log")
+        raise ConfigError(_NOTHING_LEFT)
     log.info("%d examples, vocabulary of %d", len(examples), len(pieces))
 
     outputs = output_ids(config, examples, len(pieces))
