@@ -235,11 +235,13 @@ def test_the_divergence_is_the_mean_of_both_directions():
     assert float(divergence(left, left)) == 0
 
 
-def test_noise_is_for_translators(articles):
+def test_noise_and_joined_pairs_are_for_translators(articles):
     values = ranking_configuration(articles).model_dump()
-    values["noise"] = {"segmentation": 0.1}
-    with pytest.raises(ValidationError, match="noise"):
-        TrainingConfig.model_validate(values)
+    with pytest.raises(ValidationError, match="noise: is for translators"):
+        TrainingConfig.model_validate(values | {"noise": {"segmentation": 0.1}})
+    (source,) = values["sources"].values()
+    with pytest.raises(ValidationError, match="join: is for translators"):
+        TrainingConfig.model_validate(values | {"sources": {"some": source | {"join": 2}}})
 
 
 def test_what_is_wrong_with_a_configuration_is_said_plainly(tmp_path):
@@ -711,6 +713,17 @@ def test_sources_of_which_nothing_is_left_are_refused(tmp_path):
     sources = {"pairs": {"path": str(path), "vary": True}}
     with pytest.raises(ConfigError, match="no example is left after filtering"):
         train(TrainingConfig.model_validate({"sources": sources}), tmp_path / "run")
+
+
+def test_pairs_that_follow_one_another_are_joined_where_that_is_not_too_long(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("ماء\twater\nبيت\thouse\nولد صغير\tlittle boy\n", encoding="utf-8")
+    source = SourceConfig(path=str(path), join=2)
+    corpus = load_corpus("pairs", source, FilterConfig(), "translator")
+    assert corpus.pairs == [("ماء بيت", "water house"), ("بيت ولد صغير", "house little boy")]
+    corpus = load_corpus("pairs", source, FilterConfig(max_characters=12), "translator")
+    assert corpus.pairs == [("ماء بيت", "water house")]
+    assert corpus.rejected == {"too long when joined": 1}
 
 
 def test_a_line_without_a_second_column_is_named(tmp_path):

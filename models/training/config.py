@@ -24,7 +24,8 @@ class SourceConfig(_Section):
     With `vary` the source gives variants of its pairs, with other numbers and Latin-script words,
     and leaves out pairs that have no variant: name the same file a second time. With `names`, a TSV
     of names in both languages, the variants have other names instead, of that file and of the
-    source itself. `copies` is how many variants a pair has.
+    source itself. `copies` is how many variants a pair has. With `join` each example is that many
+    pairs which follow one another in the file, as one text.
     """
 
     path: str
@@ -36,6 +37,7 @@ class SourceConfig(_Section):
     vary: bool = False
     names: str | None = None
     copies: int = Field(default=1, gt=0)
+    join: int = Field(default=1, gt=0)
 
     @model_validator(mode="after")
     def _one_kind_of_variant(self) -> SourceConfig:
@@ -206,10 +208,14 @@ class TrainingConfig(_Section):
     checkpoints: CheckpointConfig = CheckpointConfig()
 
     @model_validator(mode="after")
-    def _noise_is_for_translators(self) -> TrainingConfig:
+    def _some_is_for_translators(self) -> TrainingConfig:
         # A summarizer learns to copy, and its sentences are found in the tokens as they are.
-        if self.task != "translator" and self.noise.is_on():
-            raise ValueError("noise: is for translators; leave it out, or set task: translator")
+        joins = any(source.join > 1 for source in self.sources.values())
+        for name, is_on in (("noise", self.noise.is_on()), ("join", joins)):
+            if self.task != "translator" and is_on:
+                raise ValueError(
+                    f"{name}: is for translators; leave it out, or set task: translator"
+                )
         return self
 
 

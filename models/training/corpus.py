@@ -184,8 +184,23 @@ def load_corpus(name: str, source: SourceConfig, filters: FilterConfig, task: st
         found = [variant(pair, generator) for _ in range(source.copies) for pair in corpus.pairs]
         corpus.pairs = [pair for pair in found if pair is not None]
         corpus.rejected["nothing to vary"] = found.count(None)
+    if source.join > 1:
+        texts = join_pairs(corpus.pairs, source.join)
+        corpus.pairs = [pair for pair in texts if rejection(*pair, filters) is None]
+        corpus.rejected["too long when joined"] = len(texts) - len(corpus.pairs)
     log.info("%s: %d pairs, left out %s", name, len(corpus.pairs), dict(corpus.rejected))
     return corpus
+
+
+def join_pairs(pairs: Sequence[Pair], length: int) -> list[Pair]:
+    """Every run of `length` pairs that follow one another, each as one pair.
+
+    A translator then meets longer texts than single sentences, and words at more positions and
+    beside other words (Nguyen et al. 2021 and Kondo et al. 2021 found that to help where there is
+    little material, whether the sentences belong together or not).
+    """
+    runs = (pairs[first : first + length] for first in range(len(pairs) - length + 1))
+    return [(" ".join(s for s, _ in run), " ".join(t for _, t in run)) for run in runs]
 
 
 def variant_maker(
