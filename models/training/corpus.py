@@ -10,11 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError
 from ..normalization import normalize
+from ..numerals import has_spelled_out, missing, numerals
 from .config import FilterConfig, SourceConfig
 from .names import collect_names, swap_names
 from .overlap import Overlap
@@ -27,7 +29,6 @@ Pair = tuple[str, str]
 _ARABIC = re.compile(r"[\u0621-\u063A\u0641-\u064A]")
 _LATIN = re.compile(r"[A-Za-z]")
 _LETTER = re.compile(r"[^\W\d_]")
-_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,11 @@ def rejection(source: str, target: str, filters: FilterConfig) -> str | None:
         if not letters or len(script.findall(text)) < filters.min_script_share * letters:
             return "script"
     if filters.numbers_agree:
-        # int() folds Arabic-Indic digits; small numbers are often written as words on one side.
-        numbers = [{int(n) for n in _NUMBER.findall(text)} for text in (source, target)]
-        if any(number > 12 for number in numbers[0] ^ numbers[1]):
+        # Small numbers are often written as words on one side.
+        left, right = ([n for n in numerals(t) if Decimal(n.value) > 12] for t in (source, target))
+        if missing(left, numerals(target)):
+            return "numbers"
+        if missing(right, numerals(source)) and not has_spelled_out(source):
             return "numbers"
     return None
 
