@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +127,17 @@ def encode(
     Sources that `choices` has are given with their sentences.
     """
     source, target = (Encoder(tokenizer, name) for name in ("source.spm", "target.spm"))
+    chosen = [(choices or {}).get(text) for text, _ in pairs]
+    texts = [c.sentences if c else (text,) for (text, _), c in zip(pairs, chosen, strict=True)]
+    # All at once: SentencePiece starts its threads anew for each call.
+    sentences = iter(source([*chain(*texts)]))
+    targets = target([wanted for _, wanted in pairs])
     examples = []
-    for text, wanted in pairs:
-        choice = (choices or {}).get(text)
-        parts = source(choice.sentences if choice else [text])
+    for (_, wanted), choice, some, ids in zip(pairs, chosen, texts, targets, strict=True):
+        parts = list(islice(sentences, len(some)))
         example = Example(
             np.array([*chain(*parts), END_ID], dtype=np.int32),
-            np.array([*target([wanted])[0], END_ID], dtype=np.int32),
+            np.array([*ids, END_ID], dtype=np.int32),
             candidates(parts, choice, wanted) if choice else None,
         )
         if max(len(example.source), len(example.target)) <= longest:
