@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 
 from .errors import ConfigError
+from .negation import negation_lost
 from .numerals import Numeral, has_spelled_out, missing, numerals
 
 UNCERTAIN = "uncertain"
@@ -22,6 +23,7 @@ FLAGS = (
     "length_ratio",
     "numbers",
     "latin",
+    "negation",
     "unknown",
     "truncated",
     UNCERTAIN,
@@ -43,6 +45,7 @@ class GuardOptions:
     min_length: int = 20
     numbers: bool = True
     latin: bool = True
+    negation: bool = True
     min_score: float | None = -1.0
 
     def __post_init__(self) -> None:
@@ -75,6 +78,7 @@ def check(
       both are shorter than `min_length` are let through: short ones vary too much.
     - `numbers`: a number was lost or added.
     - `latin`: a word in Latin script (a name, a brand) was lost.
+    - `negation`: the source says "not", and nothing in the target does; see `negation_lost`.
     - `unknown`: the target shows a piece that the model does not know.
     - `truncated`: the output stopped at its length limit, as the caller says.
     - `uncertain`: `score`, the mean log-probability that the model gave to its own tokens, is below
@@ -95,6 +99,7 @@ def check(
         "length_ratio": not _length_fits(source, target, options),
         "numbers": options.numbers and bool(number_changes(source, target)),
         "latin": options.latin and bool(latin_lost(source, target)),
+        "negation": options.negation and negation_lost(source, target),
         "unknown": "⁇" in target or "<unk>" in target,
         "truncated": truncated,
         UNCERTAIN: score is not None and score < lowest,

@@ -31,6 +31,22 @@ GOOD = [
     ("مدينة بعد مدينة سقطت.", "City and city fell."),
     ("السكان والسكان الجدد.", "The residents and the residents who are new."),
     ("سقطت المدينة والقرية.", "The city fell, and the cities near it."),
+    # Negations that English puts in other ways, and what only looks like one.
+    ("لم يحضر الوزير الجلسة.", "The minister did not attend the session."),
+    ("لم يحضر الوزير الجلسة.", "The minister failed to attend the session."),
+    ("غادر من دون أن يجيب.", "He left without answering."),
+    ("لا يملك أحد حلا.", "Nobody has a solution."),
+    ("لن ينتهي العمل قبل مايو.", "The work will end in May at the earliest; until then, patience."),
+    ("وعد بعدم رفع الضرائب.", "He promised to avoid tax rises."),
+    ("ينصحون بعدم نشر العنوان.", "They advise against posting the address."),
+    ("لا يعقل أن يغيب أسبوعا.", "It is inconceivable that he is away for a week."),
+    ("لا يزال البحث جاريا.", "The search is going on."),
+    ("لا يكاد يمر يوم بلا أخبار.", "News comes in by the day."),
+    ("هذا جزء لا يتجزأ من العمل.", "This is an integral part of the work."),
+    ("حق لم الشمل مكفول.", "The right to family reunification is guaranteed."),
+    ("اختلقها من العدم.", "He made it up out of thin air."),
+    ("لا شك أنه قادم.", "He is surely coming."),
+    ("تكلم ولماذا لا؟", "He spoke, and why is that?"),
 ]
 
 
@@ -56,6 +72,17 @@ BAD = [
     ("بلغ العدد 2500 زائر.", "There were many visitors.", ("numbers",)),
     ("زار المعرض كثيرون.", "The fair had 340 visitors.", ("numbers",)),
     ("أعلنت شركة Novatel عن هاتفها.", "The company announced its phone.", ("latin",)),
+    ("لم يحضر الوزير الجلسة.", "The minister attended the session.", ("negation",)),
+    ("ولن يعود إلى منصبه.", "He will return to his post.", ("negation",)),
+    ("ليس الحزب أول من اقترح ذلك.", "The party is the first to propose it.", ("negation",)),
+    ("يتعهد بعدم استخدام الجيش.", "He vows to use the army.", ("negation",)),
+    ("لا تسمح القواعد ببيعها.", "The rules allow them to be sold.", ("negation",)),
+    # "Illegal" is of غير قانونية, and the negation before it is lost.
+    (
+        "توفر أدوات من دون أن تتيح استخدامها في أنشطة غير قانونية.",
+        "It provides tools and allows their use in illegal activities.",
+        ("negation",),
+    ),
     ("وصل القطار إلى نابلس.", "The train reached ⁇ in time.", ("unknown",)),
     ("وصل القطار إلى نابلس.", "The train reached <unk> in time.", ("unknown",)),
 ]
@@ -64,6 +91,11 @@ BAD = [
 @pytest.mark.parametrize(("source", "target", "flags"), BAD)
 def test_what_is_wrong_is_flagged(source, target, flags):
     assert check(source, target) == flags
+
+
+def test_negations_are_looked_for_only_where_that_is_on():
+    source, target, _ = next(row for row in BAD if row[2] == ("negation",))
+    assert check(source, target, options=GuardOptions(negation=False)) == ()
 
 
 def test_truncation_is_passed_on():
