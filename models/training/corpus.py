@@ -159,10 +159,12 @@ def rejection(source: str, target: str, filters: FilterConfig) -> str | None:
             return "script"
     if filters.numbers_agree:
         # Small numbers are often written as words on one side.
-        left, right = ([n for n in numerals(t) if Decimal(n.value) > 12] for t in (source, target))
-        if missing(left, numerals(target)):
-            return "numbers"
-        if missing(right, numerals(source)) and not has_spelled_out(source):
+        before, after = numerals(source), numerals(target)
+        lost, added = (
+            any(Decimal(numeral.value) > 12 for numeral in missing(these, those))
+            for these, those in ((before, after), (after, before))
+        )
+        if lost or (added and not has_spelled_out(source)):
             return "numbers"
     return None
 
