@@ -1,5 +1,5 @@
 # make demo    set up, then run the main job on an example
-# make test    set up, then lint-free tests, offline, on any machine with Python 3.11
+# make test    set up, then lint and test on two cores, offline, on any machine with Python 3.11
 # make bench   set up, then measure speed and memory beside other systems, in 20 minutes
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
