@@ -738,6 +738,36 @@ def test_a_line_without_a_second_column_is_named(tmp_path):
         load_corpus("pairs", SourceConfig(path=str(path)), FilterConfig(), "translator")
 
 
+@pytest.mark.parametrize(
+    ("form", "record", "message"),
+    [
+        ("jsonl", {"arabic": "بيت", "en": "house"}, "record 2: no text in `ar`"),
+        ("jsonl", {"ar": "بيت", "en": None}, "record 2: no text in `en`"),
+        ("jsonl", ["بيت", "house"], "record 2: no text in `ar`"),
+        (
+            "articles",
+            {"ar": "بيت", "en": "house"},
+            "record 2: not of `format: articles`.*paragraphs",
+        ),
+        ("articles", {"paragraphs": [[{"ar": "بيت"}]]}, "record 2: not of `format: articles`.*en"),
+    ],
+)
+def test_a_record_without_its_texts_is_named(form, record, message, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    good = {"ar": "ماء", "en": "water", "paragraphs": []}
+    path.write_text(json.dumps(good) + "\n" + json.dumps(record) + "\n", encoding="utf-8")
+    source = SourceConfig(path=str(path), format=form)
+    with pytest.raises(InputError, match=message):
+        load_corpus("pairs", source, FilterConfig(), "translator")
+
+
+def test_a_development_set_has_no_variants():
+    with pytest.raises(ValueError, match=r"validation\.vary"):
+        TrainingConfig.model_validate(
+            {"sources": {}, "validation": {"path": "dev.tsv", "vary": True}}
+        )
+
+
 def stream(position: Position | None = None) -> BatchStream:
     lengths = np.random.default_rng(1).integers(3, 40, size=500)
     options = OptimizationConfig(batch_tokens=100, max_batch_tokens=300, batch_growth=1.0)

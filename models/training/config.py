@@ -15,12 +15,25 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SourceConfig(_Section):
-    """One file of training material.
+class MaterialConfig(_Section):
+    """One file of pairs, and which of its parts are source and target.
+
+    `target` is what a summarizer learns to write: the sentences of the text that come nearest its
+    summary (`oracle`), or the summary itself.
+    """
+
+    path: str
+    format: Literal["tsv", "jsonl", "articles"] = "tsv"
+    source_column: str = "ar"
+    target_column: str = "en"
+    target: Literal["oracle", "summary"] = "oracle"
+
+
+class SourceConfig(MaterialConfig):
+    """One file of training material, and what is made of it.
 
     `weight` is how often the source is seen in each pass over the mix: 4 means four times, 0.2
-    means a different fifth of it each pass. `target` is what a summarizer learns to write: the
-    sentences of the text that come nearest its summary (`oracle`), or the summary itself.
+    means a different fifth of it each pass.
     With `vary` the source gives variants of its pairs, with other numbers and Latin-script words,
     and leaves out pairs that have no variant: name the same file a second time. With `names`, a TSV
     of names in both languages, the variants have other names instead, of that file and of the
@@ -28,12 +41,7 @@ class SourceConfig(_Section):
     pairs which follow one another in the file, as one text.
     """
 
-    path: str
-    format: Literal["tsv", "jsonl", "articles"] = "tsv"
     weight: float = Field(default=1.0, gt=0)
-    source_column: str = "ar"
-    target_column: str = "en"
-    target: Literal["oracle", "summary"] = "oracle"
     vary: bool = False
     names: str | None = None
     copies: int = Field(default=1, gt=0)
@@ -174,7 +182,7 @@ class OptimizationConfig(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
-class ValidationConfig(SourceConfig):
+class ValidationConfig(MaterialConfig):
     """A development set decoded greedily while training runs."""
 
     format: Literal["tsv", "jsonl", "articles"] = "articles"

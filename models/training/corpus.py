@@ -17,7 +17,7 @@ from typing import IO, Any
 from ..errors import InputError
 from ..normalization import normalize
 from ..numerals import has_spelled_out, missing, numerals
-from .config import FilterConfig, SourceConfig
+from .config import FilterConfig, MaterialConfig, SourceConfig
 from .names import collect_names, swap_names
 from .overlap import Overlap
 from .variants import names_in, vary
@@ -109,7 +109,7 @@ def oracle(sentences: Sequence[str], summary: str, most: int = 3) -> list[int]:
     return sorted(chosen)
 
 
-def article_choices(source: SourceConfig) -> dict[str, Choice]:
+def article_choices(source: MaterialConfig) -> dict[str, Choice]:
     """What there is to choose in each text of a source of articles, by the text as it is paired."""
     choices: dict[str, Choice] = {}
     for article in read_records(Path(source.path)):
@@ -121,20 +121,32 @@ def article_choices(source: SourceConfig) -> dict[str, Choice]:
     return choices
 
 
-def read_pairs(source: SourceConfig, task: str) -> Iterator[Pair]:
-    """Read the raw pairs of a source. Raises InputError where a line has no second column."""
+def read_pairs(source: MaterialConfig, task: str) -> Iterator[Pair]:
+    """Read the raw pairs of a source. Raises InputError where a line lacks one side."""
     path = Path(source.path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; the training configuration names it as a source")
     if source.format == "articles":
-        for article in read_records(path):
-            if task == "summarizer":
-                yield from article_summaries(article, source.target)
-            else:
-                yield from article_sentences(article)
+        for number, article in enumerate(read_records(path), 1):
+            try:
+                if task == "summarizer":
+                    yield from article_summaries(article, source.target)
+                else:
+                    yield from article_sentences(article)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}, record {number}: not of `format: articles`: {error}"
+                ) from error
     elif source.format == "jsonl":
-        for record in read_records(path):
-            yield record[source.source_column], record[source.target_column]
+        for number, record in enumerate(read_records(path), 1):
+            columns = source.source_column, source.target_column
+            for column in columns:
+                if not isinstance(record, dict) or not isinstance(record.get(column), str):
+                    raise InputError(
+                        f"{path}, record {number}: no text in `{column}`; set `source_column` and "
+                        "`target_column` to the names that the file has"
+                    )
+            yield record[columns[0]], record[columns[1]]
     else:
         with open_text(path) as lines:
             for number, line in enumerate(lines, 1):
@@ -216,7 +228,7 @@ def variant_maker(
         words = names_in(target for _, target in pairs)
         return lambda pair, generator: vary(pair, words, generator)
     if source.names:
-        raw = read_pairs(SourceConfig(path=source.names), "translator")
+        raw = read_pairs(MaterialConfig(path=source.names), "translator")
         names = collect_names(pairs, ((normalize(left), normalize(right)) for left, right in raw))
         known = frozenset(names)
         return lambda pair, generator: swap_names(pair, names, known, generator)
