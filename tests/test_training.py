@@ -541,6 +541,10 @@ def test_runs_from_one_checkpoint_have_a_mean(material, finished, tmp_path):
 def test_what_is_no_run_is_not_exported(tmp_path):
     with pytest.raises(CheckpointError, match="not the folder of a run"):
         export(tmp_path, tmp_path / "model", average=1)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "config.json").write_text('{"sources": {}, "rate": 1}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config\.json: rate: "):
+        export(tmp_path, tmp_path / "model", average=1)
 
 
 def test_a_share_needs_a_checkpoint_to_start_from(finished, tmp_path):

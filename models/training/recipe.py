@@ -17,7 +17,7 @@ from ..errors import CheckpointError, ConfigError
 from ..guards import arabic_share
 from .alignment import TranslationTable, copy_alignment, soft_alignment, train_ibm1
 from .batches import Candidates, Example
-from .config import TrainingConfig, ValidationConfig
+from .config import TrainingConfig, ValidationConfig, load_training_config
 from .corpus import Choice, Corpus, Pair, article_choices, load_corpus, normalize, read_pairs
 from .noise import Noise
 from .vocabulary import TOKENIZER_FILES, copy_vocabulary, train_vocabulary
@@ -403,7 +403,7 @@ def _config_of(folder: Path) -> TrainingConfig:
     path = folder / "config.json"
     if not (folder / "weights").is_dir() or not path.is_file():
         raise CheckpointError(f"{folder}: not the folder of a run, or of one without weights yet")
-    return TrainingConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    return load_training_config(path)  # JSON is YAML
 
 
 def _last_weights(folder: Path, count: int) -> list[Path]:
