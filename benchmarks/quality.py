@@ -6,7 +6,7 @@ Summaries of the reference texts in each language: ROUGE with bootstrap interval
 which is what a newsroom gets for free.
 
 Run: python benchmarks/quality.py [--tsv FILE ...] [--translator NAME] [--summarizer NAME]
-         [--shortlist FILE]
+         [--no-names] [--shortlist FILE]
 
 Without --tsv the translation set is the one that ships, `eval/data/articles.jsonl`. A TSV has
 Arabic, a tab, English on each line.
@@ -22,7 +22,7 @@ import json
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ARTICLES = Path(__file__).parent.parent / "eval" / "data" / "articles.jsonl"
 
@@ -57,16 +57,18 @@ def main() -> None:
     parser.add_argument("--translator", default="khulasa-ar-en")
     parser.add_argument("--summarizer", default="khulasa-summary")
     parser.add_argument("--beam-size", type=int, default=4)
+    parser.add_argument("--no-names", action="store_true", help="without the list of names")
     parser.add_argument("--shortlist", type=Path, help="also translate with this, and compare")
     options = parser.parse_args()
     sets = {str(path.name): read_tsv(path) for path in options.tsv}
     sets = sets or {"articles": [pair for article in articles() for pair in aligned(article)]}
     for name, pairs in sets.items():
-        plain = translation(name, pairs, options.translator, options.beam_size)
+        names = None if options.no_names else "default"
+        plain = translation(name, pairs, options.translator, options.beam_size, names)
         if options.shortlist:
             listed = f"{name} with the shortlist"
             found = translation(
-                listed, pairs, options.translator, options.beam_size, options.shortlist
+                listed, pairs, options.translator, options.beam_size, names, options.shortlist
             )
             changed = _share([a != b for a, b in zip(found, plain, strict=True)])
             print(f"{listed}: {changed} of the translations changed")
@@ -76,13 +78,18 @@ def main() -> None:
 
 
 def translation(
-    name: str, pairs: list[Pair], checkpoint: str, beam_size: int, shortlist: Path | None = None
+    name: str,
+    pairs: list[Pair],
+    checkpoint: str,
+    beam_size: int,
+    names: Literal["default"] | None,
+    shortlist: Path | None = None,
 ) -> list[str]:
     """Translate the sources of `pairs` and print the scores; give the translations."""
     from khulasa.eval.fidelity import check_translation, latin_words, numbers
     from khulasa.eval.translation import score_translation
     from khulasa.models.engine import GenerationOptions
-    from khulasa.models.training.names import transliterations
+    from khulasa.models.sounds import transliterations
     from khulasa.models.translator import Translator, TranslatorOptions
     from khulasa.pipeline.segment import split_to_fit
 
@@ -93,6 +100,7 @@ def translation(
         lexical_shortlist=shortlist,
         options=TranslatorOptions(generation),
         splitter=split_to_fit,
+        names=names,
     )
     results = translator.translate([source for source, _ in pairs])
     scores = score_translation([r.target for r in results], [target for _, target in pairs])

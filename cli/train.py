@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..models.training.config import TrainingConfig
+
+
+def _recipe(name: str, settings: tuple[str, ...]) -> TrainingConfig:
+    """A recipe that ships, or a YAML file."""
+    from ..models.errors import ConfigError
+    from ..models.training.config import load_training_config
+    from ..pipeline.config import CONFIGS
+
+    path = Path(name)
+    if not path.is_file():
+        path = CONFIGS / "training" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise ConfigError(f"no training configuration {name!r}; those that ship: {known}")
+    return load_training_config(path, settings)
 
 
 @click.group()
@@ -27,20 +45,12 @@ def train() -> None:
 def start(ctx: click.Context, config: str, output: Path, settings: tuple[str, ...]) -> None:
     """Train in a folder, or go on with what lies there; it may be killed at any moment."""
     from ..models.errors import ConfigError
-    from ..models.training.config import load_training_config
     from ..models.training.recipe import train as run
-    from ..pipeline.config import CONFIGS
 
     logging.getLogger("khulasa").setLevel(logging.INFO)
-    path = Path(config)
-    if not path.is_file():
-        path = CONFIGS / "training" / f"{config}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise ConfigError(f"no training configuration {config!r}; those that ship: {names}")
-    recipe = load_training_config(path, settings)
+    recipe = _recipe(config, settings)
     if recipe.task != ctx.info_name:
-        raise ConfigError(f"{path} is a recipe for a {recipe.task}, not for a {ctx.info_name}")
+        raise ConfigError(f"{config} is a recipe for a {recipe.task}, not for a {ctx.info_name}")
 
     from tqdm import tqdm
 
@@ -97,3 +107,43 @@ def plot(run_folder: Path, picture: Path) -> None:
 
     plot_log(run_folder, picture)
     click.echo(f"{picture}")
+
+
+@train.command()
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--config",
+    required=True,
+    metavar="NAME|PATH",
+    help="The recipe of a translator, whose sources are read.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="Only these; all if none.")
+@click.option(
+    "--words",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write all English words, one a line.",
+)
+def names(
+    target: Path,
+    config: str,
+    settings: tuple[str, ...],
+    sources: tuple[str, ...],
+    words: Path | None,
+) -> None:
+    """Write the names of training material to TARGET, a list for translate.names.
+
+    Those that both languages spell by the same sounds, as TSV: Arabic, English.
+    """
+    from ..models.errors import ConfigError
+    from ..models.training.name_list import write_names
+
+    recipe = _recipe(config, settings)
+    unknown = set(sources) - set(recipe.sources)
+    if unknown:
+        raise ConfigError(
+            f"{config} has no source {', '.join(sorted(unknown))}: {', '.join(recipe.sources)}"
+        )
+    chosen = [source for name, source in recipe.sources.items() if not sources or name in sources]
+    count = write_names(chosen, target, words)
+    click.echo(f"{target}: {count} names")

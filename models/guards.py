@@ -15,6 +15,7 @@ UNCERTAIN = "uncertain"
 NUMBERS_REPAIRED = "numbers_repaired"
 LATIN_REPAIRED = "latin_repaired"
 LOOP_REPAIRED = "loop_repaired"
+NAMES_REPAIRED = "names_repaired"
 FLAGS = (
     "empty",
     "untranslated",
@@ -30,6 +31,7 @@ FLAGS = (
     NUMBERS_REPAIRED,
     LATIN_REPAIRED,
     LOOP_REPAIRED,
+    NAMES_REPAIRED,
 )
 
 

@@ -37,11 +37,11 @@ def repair_numbers(source: str, target: str) -> str | None:
     if len(wrong) == len(lost) == 1 and not has_spelled_out(source):
         choices = {next(iter(wrong)): lost[0]}
     else:
-        choices = _matched(
-            (likeness, right, other)
+        choices = matched(
+            (alike, right, other)
             for right, numeral in absent.items()
             for other, found in wrong.items()
-            if (likeness := _likeness(numeral.significant, found.significant)) >= _ALIKE
+            if (alike := likeness(numeral.significant, found.significant)) >= _ALIKE
         )
     repaired = target
     for numeral in reversed(after):
@@ -63,19 +63,19 @@ def repair_latin(source: str, target: str) -> str | None:
     lost = latin_lost(source, target)
     right = {word.casefold() for word in LATIN_WORD.findall(source)}
     wrong = [w for w in dict.fromkeys(LATIN_WORD.findall(target)) if w.casefold() not in right]
-    choices = _matched(
-        (likeness, word, text)
+    choices = matched(
+        (alike, word, text)
         for word in lost
         for text in wrong
-        if word[0] == text[0] and (likeness := _likeness(word, text)) >= _ALIKE_WORDS
+        if word[0] == text[0] and (alike := likeness(word, text)) >= _ALIKE_WORDS
     )
     if not choices:
         return None
     return LATIN_WORD.sub(lambda found: choices.get(found[0], found[0]), target)
 
 
-def _matched(pairs: Iterable[tuple[float, str, str]]) -> dict[str, str]:
-    """For each wrong text what it stands for, from (likeness, right, wrong); each once at most."""
+def matched(pairs: Iterable[tuple[float, str, str]]) -> dict[str, str]:
+    """For each wrong text what it stands for, from (how alike, right, wrong); each once at most."""
     choices: dict[str, str] = {}
     for _, right, wrong in sorted(pairs, key=lambda pair: -pair[0]):
         if wrong not in choices and right not in choices.values():
@@ -103,5 +103,6 @@ def repair_loops(target: str) -> str | None:
     return None if repaired == target else repaired
 
 
-def _likeness(left: str, right: str) -> float:
+def likeness(left: str, right: str) -> float:
+    """The share of characters that two texts have in common, in order, of all of both: 0 to 1."""
     return SequenceMatcher(None, left, right, autojunk=False).ratio()

@@ -19,6 +19,7 @@ from .guards import (
     FLAGS,
     LATIN_REPAIRED,
     LOOP_REPAIRED,
+    NAMES_REPAIRED,
     NUMBERS_REPAIRED,
     UNCERTAIN,
     GuardOptions,
@@ -26,6 +27,7 @@ from .guards import (
     has_content,
 )
 from .joining import join_parts
+from .names import NameList
 from .normalization import normalize
 from .repair import repair_latin, repair_loops, repair_numbers
 from .shortlist import with_shortlist
@@ -112,6 +114,7 @@ class Translation:
 class Translator:
     """Translates sentences with an engine.
 
+    With `names`, and unless `repair` is off, names of that list are put right (`NameList.repair`).
     With a `cache`, what it holds is not decoded again, and what it lacks is added once a call. No
     other state is held between calls, but for the token budget where that is `auto`.
     """
@@ -122,10 +125,12 @@ class Translator:
         options: TranslatorOptions | None = None,
         splitter: Splitter | None = None,
         cache: TranslationCache | None = None,
+        names: NameList | None = None,
     ) -> None:
         self.engine = engine
         self.options = options or TranslatorOptions()
         self.cache = cache
+        self._names = names if self.options.repair else None
         self._splitter = splitter or split_at_spaces
         budget = self.options.token_budget
         self._budget = None if budget == "auto" else budget
@@ -149,11 +154,15 @@ class Translator:
         lexical_shortlist: Path | None = None,
         options: TranslatorOptions | None = None,
         splitter: Splitter | None = None,
+        names: Path | Literal["default"] | None = None,
     ) -> Translator:
-        """Load the model called `name`: see `resolve`, `with_shortlist` and `load_engine`."""
+        """Load the model called `name`: see `resolve`, `with_shortlist` and `load_engine`.
+
+        `names` is a list of names, `default` the one that ships: see `NameList.load`.
+        """
         checkpoint = with_shortlist(resolve(name, revision, offline), lexical_shortlist)
         loaded = load_engine(checkpoint, engine, device, threads, compute_type)
-        return cls(loaded, options, splitter)
+        return cls(loaded, options, splitter, names=NameList.load(names) if names else None)
 
     def translate(self, sentences: Sequence[str]) -> list[Translation]:
         """Give one translation for each sentence, in order, whatever the sentence holds.
@@ -196,7 +205,8 @@ class Translator:
         kind = engine.device.partition(":")[0]
         made_by = (engine.checkpoint.digest, engine.name, kind, engine.compute_type)
         name = f"{split.__module__}.{getattr(split, '__qualname__', split)}"
-        return json.dumps([version("khulasa"), made_by, options, self._limit, name])
+        names = self._names.digest if self._names else None
+        return json.dumps([version("khulasa"), made_by, options, self._limit, name, names])
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -229,7 +239,8 @@ class Translator:
             for share in _PART_SHARES:
                 outputs |= self._try_in_parts(_doubtful(outputs), rows, share)
         return {
-            text: self._repaired(text, output, _LAST_RESORT) for text, output in outputs.items()
+            text: self._with_names(text, self._repaired(text, output, _LAST_RESORT))
+            for text, output in outputs.items()
         }
 
     def _try_whole(self, rows: dict[str, list[int]]) -> dict[str, _Output]:
@@ -294,12 +305,20 @@ class Translator:
     def _repaired(self, text: str, output: _Output, repairs: Sequence[_Repair]) -> _Output:
         for wrong, repair, mark in repairs if self.options.repair else ():
             repaired = repair(text, output.result.text) if wrong in output.flags else None
-            if repaired is not None:
-                result = replace(output.result, text=repaired)
-                marks = [flag for flag in output.flags if flag in _MARKS]
-                flags = (*self._flags(text, result), *marks, mark)
-                output = replace(output, result=result, flags=flags)
+            output = self._marked(text, output, repaired, mark)
         return output
+
+    def _with_names(self, text: str, output: _Output) -> _Output:
+        repaired = self._names.repair(text, output.result.text) if self._names else None
+        return self._marked(text, output, repaired, NAMES_REPAIRED)
+
+    def _marked(self, text: str, output: _Output, repaired: str | None, mark: str) -> _Output:
+        """The output with its repaired text, if there is one, judged anew."""
+        if repaired is None:
+            return output
+        result = replace(output.result, text=repaired)
+        marks = [flag for flag in output.flags if flag in _MARKS]
+        return replace(output, result=result, flags=(*self._flags(text, result), *marks, mark))
 
     def _flags(self, text: str, result: Generation) -> tuple[str, ...]:
         guards = self.options.guards
@@ -316,7 +335,7 @@ _REPAIRS: tuple[_Repair, ...] = (
 _LAST_RESORT: tuple[_Repair, ...] = (
     ("repetition", lambda _, target: repair_loops(target), LOOP_REPAIRED),
 )
-_MARKS = (NUMBERS_REPAIRED, LATIN_REPAIRED, LOOP_REPAIRED)
+_MARKS = (NUMBERS_REPAIRED, LATIN_REPAIRED, LOOP_REPAIRED, NAMES_REPAIRED)
 # Flags of outputs that another try with the same model would not make better.
 _NO_DOUBT = (UNCERTAIN, *_MARKS)
 

@@ -32,12 +32,14 @@ class _Section(BaseModel):
 class TranslateConfig(_Section):
     """The translator's checkpoint and options.
 
-    `lexical_shortlist` is a file that `khulasa shortlist` made for the checkpoint.
+    `lexical_shortlist` is a file that `khulasa shortlist` made for the checkpoint. `names` is a TSV
+    of names in Arabic and English (`NameList.load`), the one that ships, or none.
     """
 
     checkpoint: str
     revision: str | None = None
     lexical_shortlist: Path | None = None
+    names: Literal["default"] | Path | None = None
     options: TranslatorOptions = TranslatorOptions()
 
 

@@ -19,6 +19,7 @@ from ..models.checkpoint import Checkpoint, resolve
 from ..models.device import first_line, is_out_of_memory
 from ..models.engine import Engine, load_engine
 from ..models.errors import ConfigError, InputError, KhulasaError
+from ..models.names import NameList
 from ..models.shortlist import with_shortlist
 from ..models.summarizer import Summarizer
 from ..models.translator import Translator
@@ -227,7 +228,8 @@ class Pipeline:
     def _translator(self) -> Translator:
         config = self.config.translate
         engine = self._engine(config.checkpoint, config.revision, config.lexical_shortlist)
-        return Translator(engine, config.options, split_to_fit, self._cache)
+        names = NameList.load(config.names) if config.names else None
+        return Translator(engine, config.options, split_to_fit, self._cache, names)
 
     def _summarizers(self, languages: Sequence[Language]) -> dict[Language, Summarizer]:
         config = self.config.summarize

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from khulasa.models.sounds import transliterations
 from khulasa.models.training.config import FilterConfig, SourceConfig
 from khulasa.models.training.corpus import load_corpus
-from khulasa.models.training.names import collect_names, swap_names, transliterations
+from khulasa.models.training.names import collect_names, swap_names
 
 
 @pytest.mark.parametrize(
