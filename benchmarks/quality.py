@@ -89,6 +89,7 @@ def translation(
     from khulasa.eval.fidelity import check_translation, latin_words, numbers
     from khulasa.eval.translation import score_translation
     from khulasa.models.engine import GenerationOptions
+    from khulasa.models.names import NameList
     from khulasa.models.sounds import transliterations
     from khulasa.models.translator import Translator, TranslatorOptions
     from khulasa.pipeline.segment import split_to_fit
@@ -125,6 +126,10 @@ def translation(
     print(
         f"{name}: {_share(names_kept)} of {len(names_kept)} names are spelled as in the reference"
     )
+    if names:
+        known = NameList.load(names)
+        changed = [known.repair(*pair) is not None for pair in pairs]
+        print(f"{name}: the list of names would change {sum(changed)} of the references")
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")
     for word, doubted in (("uncertain", True), ("other", False)):
         chosen = [
