@@ -21,6 +21,7 @@ import argparse
 import json
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ def main() -> None:
     sets = {str(path.name): read_tsv(path) for path in options.tsv}
     sets = sets or {"articles": [pair for article in articles() for pair in aligned(article)]}
     for name, pairs in sets.items():
-        names = None if options.no_names else "default"
+        names = () if options.no_names else ("default",)
         plain = translation(name, pairs, options.translator, options.beam_size, names)
         if options.shortlist:
             listed = f"{name} with the shortlist"
@@ -82,7 +83,7 @@ def translation(
     pairs: list[Pair],
     checkpoint: str,
     beam_size: int,
-    names: Literal["default"] | None,
+    names: Sequence[Literal["default"]],
     shortlist: Path | None = None,
 ) -> list[str]:
     """Translate the sources of `pairs` and print the scores; give the translations."""
@@ -127,7 +128,7 @@ def translation(
         f"{name}: {_share(names_kept)} of {len(names_kept)} names are spelled as in the reference"
     )
     if names:
-        known = NameList.load(names)
+        known = NameList.load(*names)
         changed = [known.repair(*pair) is not None for pair in pairs]
         print(f"{name}: the list of names would change {sum(changed)} of the references")
     print(f"{name}: flags {dict(Counter(flag for r in results for flag in r.flags))}")

@@ -8,7 +8,7 @@ that nothing else in the source accounts for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,31 +40,18 @@ class NameList:
         self.digest = hashlib.sha256(content.encode()).hexdigest()
 
     @classmethod
-    def load(cls, path: Path | Literal["default"] = "default") -> NameList:
-        """Read a TSV of Arabic and English names, by default the one that ships.
+    def load(cls, *paths: Path | Literal["default"]) -> NameList:
+        """Read TSVs of Arabic and English names; `default` is the one that ships.
 
-        Of a line with several words on a side, those are taken that are spelled by the same sounds.
-        Raises ConfigError for a file that cannot be read or a line that has no second column.
+        What several of them have is taken from the first. Of a line with several words on a side,
+        those are taken that are spelled by the same sounds. Raises ConfigError for a file that
+        cannot be read or a line that has no second column.
         """
-        file = SHIPPED / "names.tsv" if path == "default" else path
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-            words = (SHIPPED / "words.txt").read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"translate.names: {file} cannot be read: {error}") from error
         names: dict[str, str] = {}
-        for number, line in enumerate(lines, 1):
-            arabic, _, english = (part.strip() for part in line.partition("\t"))
-            if not line.strip():
-                continue
-            if not arabic or not english:
-                raise ConfigError(
-                    f"translate.names: {file}, line {number}: expected Arabic, tab, English"
-                )
-            pair = arabic, english
-            for name, spelled in transliterations(pair) if " " in f"{arabic}{english}" else [pair]:
+        for path in paths:
+            for name, spelled in _read(SHIPPED / "names.tsv" if path == "default" else path):
                 names.setdefault(name, spelled)
-        return cls(names, words)
+        return cls(names, (SHIPPED / "words.txt").read_text(encoding="utf-8").split())
 
     def repair(self, source: str, target: str) -> str | None:
         """The translation with names of the list in place of words that resemble them.
@@ -100,6 +87,26 @@ class NameList:
     def _find(self, word: str) -> Pair | None:
         """The name that an Arabic word is or has behind a prefix, and its English."""
         return next(((s, self._names[s]) for s in stems(word) if s in self._names), None)
+
+
+def _read(file: Path) -> Iterator[Pair]:
+    """The names of a TSV, each a word in both languages."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"translate.names: {file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        arabic, _, english = (part.strip() for part in line.partition("\t"))
+        if not arabic or not english:
+            raise ConfigError(
+                f"translate.names: {file}, line {number}: expected Arabic, tab, English"
+            )
+        if " " in f"{arabic}{english}":
+            yield from transliterations((arabic, english))
+        else:
+            yield arabic, english
 
 
 def _stands_for(word: str, stem: str, name: str) -> bool:

@@ -154,15 +154,15 @@ class Translator:
         lexical_shortlist: Path | None = None,
         options: TranslatorOptions | None = None,
         splitter: Splitter | None = None,
-        names: Path | Literal["default"] | None = None,
+        names: Sequence[Path | Literal["default"]] = (),
     ) -> Translator:
         """Load the model called `name`: see `resolve`, `with_shortlist` and `load_engine`.
 
-        `names` is a list of names, `default` the one that ships: see `NameList.load`.
+        `names` are lists of names, `default` the one that ships: see `NameList.load`.
         """
         checkpoint = with_shortlist(resolve(name, revision, offline), lexical_shortlist)
         loaded = load_engine(checkpoint, engine, device, threads, compute_type)
-        return cls(loaded, options, splitter, names=NameList.load(names) if names else None)
+        return cls(loaded, options, splitter, names=NameList.load(*names) if names else None)
 
     def translate(self, sentences: Sequence[str]) -> list[Translation]:
         """Give one translation for each sentence, in order, whatever the sentence holds.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..models.errors import ConfigError
 from ..models.summarizer import SummarizerOptions
@@ -29,17 +29,24 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _several(value: object) -> object:
+    """What may be one or several, or none, as several."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else value
+
+
 class TranslateConfig(_Section):
     """The translator's checkpoint and options.
 
-    `lexical_shortlist` is a file that `khulasa shortlist` made for the checkpoint. `names` is a TSV
-    of names in Arabic and English (`NameList.load`), the one that ships, or none.
+    `lexical_shortlist` is a file that `khulasa shortlist` made for the checkpoint. `names` are TSVs
+    of names in Arabic and English (`NameList.load`); `default` is the one that ships.
     """
 
     checkpoint: str
     revision: str | None = None
     lexical_shortlist: Path | None = None
-    names: Literal["default"] | Path | None = None
+    names: Annotated[tuple[Literal["default"] | Path, ...], BeforeValidator(_several)] = ()
     options: TranslatorOptions = TranslatorOptions()
 
 

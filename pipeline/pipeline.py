@@ -228,7 +228,7 @@ class Pipeline:
     def _translator(self) -> Translator:
         config = self.config.translate
         engine = self._engine(config.checkpoint, config.revision, config.lexical_shortlist)
-        names = NameList.load(config.names) if config.names else None
+        names = NameList.load(*config.names) if config.names else None
         return Translator(engine, config.options, split_to_fit, self._cache, names)
 
     def _summarizers(self, languages: Sequence[Language]) -> dict[Language, Summarizer]:

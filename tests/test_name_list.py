@@ -83,7 +83,7 @@ def test_only_words_that_resemble_a_lost_name_change(words):
 
 
 def test_the_list_that_ships_knows_names_and_english_words():
-    names = NameList.load()
+    names = NameList.load("default")
     assert (
         names.repair("فاز فريق ليفينغستون", "The Lelingston team won") == "The Livingston team won"
     )
@@ -111,7 +111,15 @@ def test_of_full_names_each_word_is_taken(tmp_path):
     path.write_text("كيرستي هاميلتون\tKirsty Hamilton\n", encoding="utf-8")
     names = NameList.load(path)
     assert names.repair("قالت هاميلتون", "Hamelto said") == "Hamilton said"
-    assert names.digest == NameList.load(path).digest != NameList.load().digest
+    assert names.digest == NameList.load(path).digest != NameList.load("default").digest
+
+
+def test_what_two_lists_have_is_taken_from_the_first(tmp_path):
+    path = tmp_path / "names.tsv"
+    path.write_text("مايكروسوفت\tMicrosift\n", encoding="utf-8")
+    both = NameList.load(path, "default")
+    assert both.repair("مايكروسوفت", "Maikosoft") == "Microsift"
+    assert both.repair("ليفينغستون", "Lelingston") == "Livingston"
 
 
 def test_a_translator_puts_names_right_and_says_so(fake_engine):
@@ -128,14 +136,17 @@ def test_the_list_is_chosen_in_the_configuration(tmp_path):
     path = tmp_path / "names.tsv"
     path.write_text("", encoding="utf-8")
     config = tmp_path / "mine.yaml"
-    for value, found in (("default", "default"), ("null", None), (path, path)):
+    several = ("[default]", ("default",)), (f"[{path}, default]", (path, "default"))
+    for value, found in (("null", ()), (path, (path,)), *several):
         config.write_text(
             f"translate: {{checkpoint: khulasa-ar-en, names: {value}}}\n"
             "summarize: {ar: khulasa-summary, en: khulasa-summary}\n",
             encoding="utf-8",
         )
         assert load_config(config, {}, {}).translate.names == found
-    assert load_config("default", {}, {}).translate.names == "default"
+    assert load_config("default", {}, {}).translate.names == ("default",)
+    environment = {"KHULASA_TRANSLATE__NAMES": f"[{path}, default]"}
+    assert load_config("default", {}, environment).translate.names == (path, "default")
 
 
 def test_a_list_is_made_out_of_training_material(tmp_path):
