@@ -18,11 +18,11 @@ def _recipe(name: str, settings: tuple[str, ...]) -> TrainingConfig:
     from ..models.training.config import load_training_config
     from ..pipeline.config import CONFIGS
 
-    path = Path(name)
+    path, shipped = Path(name), CONFIGS / "training"
     if not path.is_file():
-        path = CONFIGS / "training" / f"{name}.yaml"
+        path = shipped / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
         raise ConfigError(f"no training configuration {name!r}; those that ship: {known}")
     return load_training_config(path, settings)
 

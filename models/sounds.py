@@ -34,7 +34,7 @@ _SPELLINGS = (
 )  # fmt: skip
 # What one language hears as another sound than the other, or not at all.
 _CONFUSED = (("th", "t"), ("dh", "d"), ("kh", "k"), ("sh", "s"), ("z", "s"), ("h", ""))
-CALENDAR = frozenset([
+_CALENDAR = frozenset([
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "January",
     "February", "March", "April", "May", "June", "July", "August", "September", "October",
     "November", "December",
@@ -53,7 +53,7 @@ def transliterations(pair: Pair) -> list[Pair]:
     for word in dict.fromkeys(LATIN_WORD.findall(pair[1])):
         if len(word) < _MIN_LATIN or not (word[0].isupper() and word[1:].islower()):
             continue
-        if word in CALENDAR:
+        if word in _CALENDAR:
             continue
         first = (next((s for s in stems(each) if sound_alike(s, word)), None) for each in arabic)
         alike = {stem for stem in first if stem}

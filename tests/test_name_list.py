@@ -157,14 +157,18 @@ def test_a_list_is_made_out_of_training_material(tmp_path):
     )
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"sources: {{mine: {{path: {pairs}}}}}\n", encoding="utf-8")
-    command = ["train", "names", str(tmp_path / "names.tsv"), "--config", str(recipe)]
+    command = ["train", "names", str(tmp_path / "new" / "names.tsv"), "--config", str(recipe)]
     words = tmp_path / "words.txt"
     done = CliRunner().invoke(cli, [*command, "--source", "mine", "--words", str(words)])
     assert done.exit_code == 0, done.output
     assert done.output.endswith("2 names\n")
-    found = (tmp_path / "names.tsv").read_text(encoding="utf-8")
+    found = (tmp_path / "new" / "names.tsv").read_text(encoding="utf-8")
     assert found == "فيينا\tVienna\nكيندال\tKendall\n"
     assert words.read_text(encoding="utf-8") == "home\nkendall\nvienna\nvisited\nwent\n"
-    assert NameList.load(tmp_path / "names.tsv").repair("كيندال", "Kerdal") == "Kendall"
+    assert NameList.load(tmp_path / "new" / "names.tsv").repair("كيندال", "Kerdal") == "Kendall"
     refused = CliRunner().invoke(cli, [*command, "--source", "yours"])
     assert "has no source yours: mine" in str(refused.exception)
+    missing = [*command[:-1], str(tmp_path / "none.yaml")]
+    assert "those that ship: summarizer, translator" in str(
+        CliRunner().invoke(cli, missing).exception
+    )

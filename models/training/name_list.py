@@ -26,6 +26,8 @@ def write_names(sources: Iterable[MaterialConfig], target: Path, words: Path | N
     counts = Counter(name for pair in seen for name in transliterations(pair))
     names = dict(sorted(collect_names(seen), key=lambda name: counts[name]))
     lines = [f"{arabic}\t{english}\n" for arabic, english in sorted(names.items())]
+    for file in filter(None, (target, words)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("".join(lines), encoding="utf-8")
     if words:
         found = {word.lower() for _, english in seen for word in LATIN_WORD.findall(english)}
